@@ -1,0 +1,223 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Make objects on a cluster equal to what is wanted: server-side apply, exact dry runs, pruning."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import hmac
+import json
+from typing import Any, NamedTuple
+
+import yaml
+
+from .client import APPLY_PATCH, Kube, KubeError
+from .kinds import BY_NAME, OWNED
+
+MANAGER = "selfhosted.llm"
+INSTANCE = "app.kubernetes.io/instance"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+ENGINEER = "selfhosted.llm/engineer"
+
+
+class Change(NamedTuple):
+    """What happened, or would happen, to one object.
+
+    Attributes:
+        action: ``created``, ``changed``, ``unchanged`` or ``deleted``.
+        before, after: the whole object, or an empty dict where there is none.
+        taken_over: one sentence for each field that another field manager held with another value.
+        validated: False where the API server could not be asked, because the namespace or cluster does not exist yet.
+    """
+
+    kind: str
+    namespace: str | None
+    name: str
+    action: str
+    before: dict
+    after: dict
+    taken_over: tuple[str, ...] = ()
+    validated: bool = True
+
+    def __str__(self) -> str:
+        place = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        note = "" if self.validated else " (not validated: its namespace or cluster does not exist yet)"
+        return f"{self.kind} {place} {self.action}{note}"
+
+
+def path_of(obj: dict) -> str:
+    """URL path of an object given as a dict."""
+    metadata = obj["metadata"]
+    return BY_NAME[obj["kind"]].path(metadata.get("namespace"), metadata["name"])
+
+
+def read(kube: Kube, obj: dict) -> dict:
+    """The live version of an object, or an empty dict."""
+    try:
+        return kube.request("GET", path_of(obj))
+    except KubeError as error:
+        if error.status == 404:
+            return {}
+        raise
+
+
+def read_owned(kube: Kube, namespace: str, labels: dict[str, str]) -> list[dict]:
+    """All live objects in a namespace that a deployment may own and that carry these labels."""
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    found = []
+    for kind in OWNED:
+        items = kube.request("GET", kind.path(namespace), query={"labelSelector": selector})["items"]
+        # Items of a list come without their kind.
+        found += [{"apiVersion": kind.api, "kind": kind.name, **item} for item in items]
+    return found
+
+
+def apply_object(kube: Kube, desired: dict, check_mode: bool, live: dict | None = None) -> Change:
+    """Bring one object to its desired state by server-side apply.
+
+    Args:
+        desired: the object; only the fields in it are managed.
+        check_mode: ask the API server for a dry run instead of writing.
+        live: the object as it is, an empty dict if it is known to be absent; read from the cluster by default.
+
+    Raises:
+        KubeError: the API server refuses, as a sentence that names the object.
+    """
+    live = read(kube, desired) if live is None else live
+    metadata = desired["metadata"]
+    names = (desired["kind"], metadata.get("namespace"), metadata["name"])
+    if live and (desired["kind"] == "Job" or is_applied(desired, live)):  # a Job's template is immutable: its name tells it apart
+        return Change(*names, "unchanged", live, live)
+    query = {"fieldManager": MANAGER, "fieldValidation": "Strict"} | ({"dryRun": "All"} if check_mode else {})
+    taken_over: tuple[str, ...] = ()
+    try:
+        try:
+            after = kube.request("PATCH", path_of(desired), desired, query, APPLY_PATCH)
+        except KubeError as error:
+            if error.reason != "Conflict":
+                raise
+            taken_over = tuple(
+                f"{cause.get('field', '').lstrip('.')}: {cause.get('message', '')}" for cause in error.details.get("causes", ())
+            )
+            after = kube.request("PATCH", path_of(desired), desired, query | {"force": "true"}, APPLY_PATCH)
+    except KubeError as error:
+        if check_mode and error.status == 404:
+            return Change(*names, "created", {}, desired, validated=False)
+        raise KubeError(_refusal(names, error), error.status, error.reason) from None
+    if not live:
+        return Change(*names, "created", {}, after, taken_over)
+    action = "unchanged" if comparable(live) == comparable(after) else "changed"
+    return Change(*names, action, live, after, taken_over)
+
+
+def delete_object(kube: Kube, live: dict, check_mode: bool) -> Change:
+    """Delete one object and what it controls; an object already gone counts as deleted."""
+    if not check_mode:
+        try:
+            kube.request("DELETE", path_of(live), query={"propagationPolicy": "Background"})
+        except KubeError as error:
+            if error.status != 404:
+                raise
+    metadata = live["metadata"]
+    return Change(live["kind"], metadata.get("namespace"), metadata["name"], "deleted", live, {})
+
+
+def is_applied(desired: dict, live: dict) -> bool:
+    """Whether applying would change nothing, judged without asking the API server.
+
+    True when every desired field has the desired value, and this manager owns no field that is no longer desired.
+    False may also mean "cannot tell" (a quantity written in another unit); the API server then decides.
+    """
+    fields = next(
+        (
+            entry.get("fieldsV1", {})
+            for entry in live["metadata"].get("managedFields", ())
+            if entry["manager"] == MANAGER and entry["operation"] == "Apply" and not entry.get("subresource")
+        ),
+        None,
+    )
+    return fields is not None and _contains(live, desired) and not _owns_more(fields, desired)
+
+
+def _contains(live: Any, desired: Any) -> bool:
+    if isinstance(desired, dict):
+        return isinstance(live, dict) and all(key in live and _contains(live[key], desired[key]) for key in desired)
+    if isinstance(desired, list):
+        if not isinstance(live, list) or len(live) < len(desired):
+            return False
+        if len(live) == len(desired):
+            return all(map(_contains, live, desired))
+        return all(any(_contains(item, wanted) for item in live) for wanted in desired)
+    return str(live) == str(desired)  # quantities and ports may be written as numbers and read as text
+
+
+def _owns_more(fields: dict, desired: Any) -> bool:
+    """Whether a managedFields set (fieldsV1: f: field, k: keyed list item, v: list value) names anything not desired."""
+    for key, inner in fields.items():
+        sort, _colon, name = key.partition(":")
+        if sort == "f":
+            if not isinstance(desired, dict) or name not in desired:
+                return True
+            value = desired[name]
+        elif sort == "k":
+            keys = json.loads(name)
+            value = next((item for item in desired if all(item.get(k, v) == v for k, v in keys.items())), None)
+            if value is None:
+                return True
+        elif sort == "v":
+            if json.loads(name) not in desired:
+                return True
+            continue
+        else:  # "." stands for the map or item itself
+            continue
+        if _owns_more(inner, value):
+            return True
+    return False
+
+
+def comparable(obj: dict) -> dict:
+    """An object without what the API server changes by itself."""
+    result = {key: value for key, value in obj.items() if key != "status"}
+    result["metadata"] = {
+        key: value
+        for key, value in obj.get("metadata", {}).items()
+        if key not in ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+    }
+    return result
+
+
+def diff(change: Change) -> dict:
+    """Ansible's diff of one change; Secrets show fingerprints that mean nothing outside this one diff."""
+    title = f"{change.kind} {change.namespace or ''}/{change.name}"
+    return {
+        "before_header": title,
+        "after_header": title,
+        "before": _shown(change.before, change),
+        "after": _shown(change.after, change),
+    }
+
+
+def _shown(obj: dict, change: Change) -> str:
+    if not obj:
+        return ""
+    obj = copy.deepcopy(comparable(obj))
+    if obj["kind"] == "Secret":
+        key = (change.before or change.after)["metadata"].get("uid", "new").encode()
+        for name, value in obj.get("data", {}).items():
+            obj["data"][name] = f"hidden ({hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:8]})" if change.before else "hidden"
+    return yaml.safe_dump(json.loads(json.dumps(obj)), sort_keys=True)
+
+
+def _refusal(names: tuple[str, str | None, str], error: KubeError) -> str:
+    kind, namespace, name = names
+    where = f"{namespace}/{name}" if namespace else name
+    if error.status == 404 and namespace:
+        return (
+            f"{kind} {where} cannot be written: the namespace {namespace} does not exist. The platform's admin makes it by "
+            "listing the engineer in engineer_accounts and running playbooks/platform.yml."
+        )
+    if error.status == 422:
+        return f"{kind} {where} cannot be changed like this: {error.message}"
+    return f"{kind} {where} was refused: {error.message}"
