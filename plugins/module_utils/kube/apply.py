@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from .client import APPLY_PATCH, Kube, KubeError
-from .kinds import BY_NAME, OWNED
+from .kinds import BY_NAME, OWNED, Kind
 
 MANAGER = "selfhosted.llm"
 INSTANCE = "app.kubernetes.io/instance"
@@ -63,11 +63,11 @@ def read(kube: Kube, obj: dict) -> dict:
         raise
 
 
-def read_owned(kube: Kube, namespace: str, labels: dict[str, str]) -> list[dict]:
-    """All live objects in a namespace that a deployment may own and that carry these labels."""
+def read_owned(kube: Kube, namespace: str, labels: dict[str, str], kinds: tuple[Kind, ...] = OWNED) -> list[dict]:
+    """All live objects of some kinds in a namespace that carry these labels."""
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     found = []
-    for kind in OWNED:
+    for kind in kinds:
         items = kube.request("GET", kind.path(namespace), query={"labelSelector": selector})["items"]
         # Items of a list come without their kind.
         found += [{"apiVersion": kind.api, "kind": kind.name, **item} for item in items]
@@ -127,54 +127,51 @@ def delete_object(kube: Kube, live: dict, check_mode: bool) -> Change:
 def is_applied(desired: dict, live: dict) -> bool:
     """Whether applying would change nothing, judged without asking the API server.
 
-    True when every desired field has the desired value, and this manager owns no field that is no longer desired.
-    False may also mean "cannot tell" (a quantity written in another unit); the API server then decides.
+    True when this manager owns exactly the desired fields, as managedFields tells, and each has the desired value. False may
+    also mean "cannot tell" (a quantity written in another unit); the API server then decides.
     """
-    fields = next(
-        (
-            entry.get("fieldsV1", {})
-            for entry in live["metadata"].get("managedFields", ())
-            if entry["manager"] == MANAGER and entry["operation"] == "Apply" and not entry.get("subresource")
-        ),
-        None,
-    )
-    return fields is not None and _contains(live, desired) and not _owns_more(fields, desired)
-
-
-def _contains(live: Any, desired: Any) -> bool:
-    if isinstance(desired, dict):
-        return isinstance(live, dict) and all(key in live and _contains(live[key], desired[key]) for key in desired)
-    if isinstance(desired, list):
-        if not isinstance(live, list) or len(live) < len(desired):
-            return False
-        if len(live) == len(desired):
-            return all(map(_contains, live, desired))
-        return all(any(_contains(item, wanted) for item in live) for wanted in desired)
-    return str(live) == str(desired)  # quantities and ports may be written as numbers and read as text
-
-
-def _owns_more(fields: dict, desired: Any) -> bool:
-    """Whether a managedFields set (fieldsV1: f: field, k: keyed list item, v: list value) names anything not desired."""
-    for key, inner in fields.items():
-        sort, _colon, name = key.partition(":")
-        if sort == "f":
-            if not isinstance(desired, dict) or name not in desired:
-                return True
-            value = desired[name]
-        elif sort == "k":
-            keys = json.loads(name)
-            value = next((item for item in desired if all(item.get(k, v) == v for k, v in keys.items())), None)
-            if value is None:
-                return True
-        elif sort == "v":
-            if json.loads(name) not in desired:
-                return True
-            continue
-        else:  # "." stands for the map or item itself
-            continue
-        if _owns_more(inner, value):
-            return True
+    for entry in live["metadata"].get("managedFields", ()):
+        if entry["manager"] == MANAGER and entry["operation"] == "Apply" and not entry.get("subresource"):
+            metadata = {key: value for key, value in desired["metadata"].items() if key not in ("name", "namespace")}
+            body = {key: value for key, value in desired.items() if key not in ("apiVersion", "kind", "metadata")}
+            return _same(entry.get("fieldsV1", {}), body | ({"metadata": metadata} if metadata else {}), live)
     return False
+
+
+def _same(fields: dict, desired: Any, live: Any) -> bool:
+    """Compare along a managedFields set (fieldsV1), whose keys are f: field, k: keyed list item, v: list value, "." itself."""
+    owned = {key.partition(":")[2]: (key[0], inner) for key, inner in fields.items() if key != "."}
+    if not owned:  # a value, or a map or list that is replaced as a whole
+        return _equal(desired, live)
+    sort = next(iter(owned.values()))[0]
+    if sort == "f":
+        if not isinstance(desired, dict) or not isinstance(live, dict) or set(desired) != set(owned):
+            return False
+        return all(name in live and _same(inner, desired[name], live[name]) for name, (_sort, inner) in owned.items())
+    if not isinstance(desired, list) or not isinstance(live, list) or len(desired) != len(owned):
+        return False
+    if sort == "v":
+        return all(json.loads(name) in desired and json.loads(name) in live for name in owned)
+    for name, (_sort, inner) in owned.items():
+        keys = json.loads(name)
+        wanted, present = (_keyed(items, keys) for items in (desired, live))
+        # A key that was filled in by default (protocol: TCP) is owned by nobody.
+        if wanted is None or present is None or not _same(inner, wanted, present):
+            return False
+    return True
+
+
+def _keyed(items: list[dict], keys: dict) -> dict | None:
+    """The list item with these keys; one that leaves a key to its default matches too."""
+    return next((item for item in items if all(item.get(key, value) == value for key, value in keys.items())), None)
+
+
+def _equal(desired: Any, live: Any) -> bool:
+    if isinstance(desired, dict) and isinstance(live, dict):
+        return desired.keys() == live.keys() and all(_equal(desired[key], live[key]) for key in desired)
+    if isinstance(desired, list) and isinstance(live, list):
+        return len(desired) == len(live) and all(map(_equal, desired, live))
+    return str(live) == str(desired)  # quantities and ports may be written as numbers and read as text
 
 
 def comparable(obj: dict) -> dict:

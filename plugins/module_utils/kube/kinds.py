@@ -58,7 +58,9 @@ KINDS = (
     Kind("apps/v1", "DaemonSet", "daemonsets"),
     Kind("apps/v1", "Deployment", "deployments", owned=True),
 )
-POD = Kind("v1", "Pod", "pods")  # read, never written
+# Read, never written.
+POD = Kind("v1", "Pod", "pods")
+NODE = Kind("v1", "Node", "nodes", namespaced=False)
 BY_NAME = {kind.name: kind for kind in KINDS}
 OWNED = tuple(kind for kind in KINDS if kind.owned)
 

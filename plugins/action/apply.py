@@ -1,0 +1,60 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action behind selfhosted.llm.apply; its documentation is in plugins/modules/apply.py."""
+
+from __future__ import annotations
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube import apply
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.desired import DesiredState, Owner
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.gate import Gate, GateError
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction, Progress
+
+
+class ActionModule(ClusterAction):
+    """Apply the whole desired state of one owner in one task and one process."""
+
+    argument_spec = {
+        "objects": {"type": "list", "elements": "dict", "required": True},
+        "namespace": {"type": "str"},
+        "instance": {"type": "str", "required": True},
+        "engineer": {"type": "str"},
+        "prune": {"type": "bool", "default": False},
+        "timeout": {"type": "int", "default": 600},
+        "gate": {
+            "type": "dict",
+            "options": {
+                "port": {"type": "int", "required": True},
+                "key_secret": {"type": "str", "required": True, "no_log": False},
+                "key_name": {"type": "str", "default": "key", "no_log": False},
+            },
+        },
+    }
+
+    def execute(self, args: dict, host: str) -> dict:
+        check_mode = self._task.check_mode
+        owner = Owner(args["instance"], args["engineer"], args["namespace"])
+        result: dict = {}
+        with self.cluster(args) as kube:
+            state = DesiredState(kube, owner, args["objects"], check_mode, Progress(host, args["timeout"]))
+            try:
+                state.apply(args["prune"], args["timeout"])
+                if args["gate"] and not check_mode:
+                    deployment = next(change.after for change in state.changes if change.kind == "Deployment")
+                    result["answer"] = Gate(kube, owner, args["gate"]).passed(deployment)
+            except (KubeError, GateError) as error:
+                result |= {"failed": True, "msg": _told(str(error), state)}
+        written = [change for change in state.changes if change.action != "unchanged"]
+        result["changed"] = bool(written)
+        result["changes"] = [str(change) for change in written]
+        result["warnings"] = [f"{change.kind} {change.name}: taken over {field}" for change in written for field in change.taken_over]
+        if self._task.diff:
+            result["diff"] = [apply.diff(change) for change in written]
+        return result
+
+
+def _told(message: str, state: DesiredState) -> str:
+    """A failure that also says what was written before it."""
+    done = [str(change) for change in state.changes if change.action != "unchanged"]
+    return f"{message} Written before this: {', '.join(done) or 'nothing'}. Run again to converge."

@@ -1,0 +1,70 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action behind selfhosted.llm.status; its documentation is in plugins/modules/status.py."""
+
+from __future__ import annotations
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube import gate, ready
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer, engineers
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
+
+COLUMNS = ("deployment", "engineer", "model", "engine", "gpu", "endpoint", "state", "first answer", "tokens/s")
+
+
+class ActionModule(ActionBase):
+    """Print the table of deployments; reads the cluster only, one request for each engineer."""
+
+    BYPASS_HOST_LOOP = True
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        hosts = task_vars["ansible_play_hosts_all"]
+        try:
+            fleet = engineers(Variables(self, task_vars), hosts, may_be_missing=self._task.check_mode)
+            rows, orphans = [], []
+            for engineer in fleet:
+                live = {obj["metadata"]["name"]: obj for obj in engineer.live("Deployment")}
+                rows += [_row(engineer, host, live.get(host)) for host in engineer.hosts]
+                everyone = engineer._replace(hosts=task_vars["groups"][f"engineer_{engineer.name}"])
+                orphans += sorted(name for name, obj in live.items() if everyone.is_orphan(obj))
+        except KubeError as error:
+            raise AnsibleActionFail(str(error)) from None
+        for line in table(rows):
+            Display().display(line)
+        if orphans:
+            Display().display(
+                f"Not in the inventory, but on the cluster: {', '.join(orphans)}. Remove with -e llm_remove_orphans=true."
+            )
+        return result | {"changed": False, "deployments": rows, "orphans": orphans}
+
+
+def _row(engineer: Engineer, host: str, live: dict | None) -> dict[str, str]:
+    row = dict.fromkeys(COLUMNS, "-") | {"deployment": host, "engineer": engineer.name}
+    if live is None:
+        return row | {"state": "absent"}
+    metadata, answer = live["metadata"], gate.recorded(live)
+    annotations = metadata.get("annotations", {})
+    return row | {
+        "model": annotations.get("selfhosted.llm/model", "-"),
+        "engine": metadata["labels"].get("app.kubernetes.io/name", "-"),
+        "gpu": annotations.get("selfhosted.llm/share", "-"),
+        "endpoint": f"http://{host}.{engineer.namespace}/v1",
+        "state": ready.state(engineer.kube, live).text if live["spec"]["replicas"] else "stopped",
+        "first answer": f"{answer['seconds']} s" if answer else "not asked",
+        "tokens/s": str(answer["tokens_per_second"]) if answer else "-",
+    }
+
+
+def table(rows: list[dict[str, str]]) -> list[str]:
+    """Lines of a table with aligned columns."""
+    cells = [COLUMNS, *(tuple(row.values()) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]

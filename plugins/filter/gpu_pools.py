@@ -1,0 +1,46 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: gpu_pools
+short_description: What engineers must know of the GPU pools among some node pools
+version_added: 0.1.0
+author: selfhosted.llm contributors
+options:
+  _input:
+    description: Node pools as in O(selfhosted.llm.sks_gpu_nodes#role:main:sks_gpu_nodes_pools).
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Show the share that one slot of each pool has
+  ansible.builtin.debug:
+    msg: "{{ sks_gpu_nodes_pools | selfhosted.llm.gpu_pools | map(attribute='slot_mib') }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - For each GPU pool C(name), C(instance_type), C(gpu), C(gpus_per_node), C(slots_per_gpu), C(slot_mib) (MiB),
+      C(eur_per_slot_hour), C(node_selector) and C(tolerations).
+  type: list
+  elements: dict
+"""
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import pool_record
+
+
+def gpu_pools(pools: list[dict]) -> list[dict]:
+    """Records of the pools that have GPUs."""
+    return [record for pool in pools if (record := pool_record(pool))]
+
+
+class FilterModule:
+    """The filter selfhosted.llm.gpu_pools."""
+
+    def filters(self):
+        return {"gpu_pools": gpu_pools}

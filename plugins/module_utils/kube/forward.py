@@ -1,0 +1,50 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Reach a pod's port through the API server, without kubectl."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from .client import Kube, KubeError
+from .kinds import POD
+
+
+def ready_pod(kube: Kube, namespace: str, labels: dict[str, str]) -> str:
+    """Name of a ready pod with these labels.
+
+    Raises:
+        KubeError: there is none.
+    """
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    for pod in kube.request("GET", POD.path(namespace), query={"labelSelector": selector})["items"]:
+        conditions = {entry["type"]: entry["status"] for entry in pod.get("status", {}).get("conditions", ())}
+        if conditions.get("Ready") == "True" and not pod["metadata"].get("deletionTimestamp"):
+            return pod["metadata"]["name"]
+    raise KubeError(f"No ready pod of {selector} in {namespace}.")
+
+
+def open_socket(kube: Kube, namespace: str, pod: str, port: int) -> socket.socket:
+    """A socket connected to a port of a pod.
+
+    Raises:
+        KubeError: the API server or the pod refuses, or the library kubernetes is missing.
+    """
+    try:
+        from kubernetes import client, config
+        from kubernetes.stream import portforward
+    except ImportError:
+        raise KubeError(
+            f"Reaching a pod needs the Python library kubernetes, missing in {sys.executable}: "
+            f"run `{sys.executable} -m pip install kubernetes`."
+        ) from None
+    configuration = client.Configuration()
+    config.load_kube_config(kube.kubeconfig, kube.context, configuration)
+    api = client.CoreV1Api(client.ApiClient(configuration))
+    try:
+        forward = portforward(api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+    except client.ApiException as error:
+        raise KubeError(f"Port {port} of pod {namespace}/{pod} cannot be reached: {error.reason}", error.status) from None
+    return forward.socket(port)

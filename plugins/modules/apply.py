@@ -1,0 +1,105 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: apply
+short_description: Apply the whole desired state of a deployment or role in one task
+version_added: 0.1.0
+author: selfhosted.llm contributors (@selfhosted-llm)
+description:
+  - Brings Kubernetes objects to their desired state by server-side apply, with the field manager C(selfhosted.llm), labels them
+    with their owner, waits until the workloads among them are ready, and deletes what the owner no longer wants.
+  - What already is as wanted is recognised without a write. A Job is waited for before what comes after it, and never run again once
+    complete. A Secret annotated C(selfhosted.llm/generate=<key>) gets a random value once and keeps it. A volume claim never shrinks.
+  - In check mode the API server is asked for dry runs, so that the diff is exact. Where the namespace does not exist yet the diff is
+    marked as not validated.
+extends_documentation_fragment:
+  - selfhosted.llm.attributes
+  - selfhosted.llm.attributes.action
+  - selfhosted.llm.cluster
+attributes:
+  diff_mode:
+    support: full
+options:
+  objects:
+    description: Kubernetes objects. Owner labels, and the namespace where one is missing, are added.
+    type: list
+    elements: dict
+    required: true
+  namespace:
+    description: Namespace of objects that name none.
+    type: str
+  instance:
+    description: The owner, as the label C(app.kubernetes.io/instance).
+    type: str
+    required: true
+  engineer:
+    description: The engineer the owner belongs to, as the label C(selfhosted.llm/engineer).
+    type: str
+  prune:
+    description: Delete objects of this owner in O(namespace) that are not among O(objects). Volume claims are never deleted.
+    type: bool
+    default: false
+  timeout:
+    description: How long each workload may take until it is ready, in seconds.
+    type: int
+    default: 600
+  gate:
+    description: Ask the Deployment for a chat completion, once for each state of its pods; the task fails if it does not answer.
+    type: dict
+    suboptions:
+      port:
+        description: Port of the pod.
+        type: int
+        required: true
+      key_secret:
+        description: Name of the Secret with the API key.
+        type: str
+        required: true
+      key_name:
+        description: Key in that Secret.
+        type: str
+        default: key
+"""
+
+EXAMPLES = r"""
+- name: Keep a settings object as it should be
+  selfhosted.llm.apply:
+    kubeconfig: ~/.kube/config
+    namespace: llm-alice
+    instance: alice-settings
+    prune: true
+    objects:
+      - apiVersion: v1
+        kind: ConfigMap
+        metadata:
+          name: alice-settings
+        data:
+          colour: green
+"""
+
+RETURN = r"""
+changes:
+  description: What was written, or would be, a line for each object.
+  returned: always
+  type: list
+  elements: str
+  sample: [Service llm-alice/alice-chat created]
+answer:
+  description: How the endpoint answered the gate's question; empty where no pod is wanted.
+  returned: when O(gate) is given, not in check mode
+  type: dict
+  contains:
+    seconds:
+      description: Seconds until the whole answer.
+      type: float
+    tokens_per_second:
+      description: Tokens of the answer by these seconds.
+      type: float
+    template:
+      description: Identifies the pods' template that answered.
+      type: str
+"""

@@ -1,0 +1,60 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: connect
+short_description: Forward a local port to a deployment and write what an OpenAI client needs
+version_added: 0.1.0
+author: selfhosted.llm contributors (@selfhosted-llm)
+description:
+  - Writes a shell file, mode 0600, that exports E(OPENAI_BASE_URL), E(OPENAI_API_KEY) and E(OPENAI_MODEL), and forwards a port on
+    127.0.0.1 to the deployment's pod until interrupted. A restarted pod is found again by the next connection.
+extends_documentation_fragment:
+  - selfhosted.llm.attributes
+  - selfhosted.llm.attributes.action
+  - selfhosted.llm.cluster
+options:
+  namespace:
+    description: The engineer's namespace.
+    type: str
+    required: true
+  instance:
+    description: The deployment.
+    type: str
+    required: true
+  key_secret:
+    description: Name of the Secret with the API key.
+    type: str
+    required: true
+  pod_port:
+    description: Port of the pod.
+    type: int
+    required: true
+  local_port:
+    description: Port on this machine; V(0) takes a free one.
+    type: int
+    default: 0
+  dest:
+    description: The file to write.
+    type: path
+    required: true
+  seconds:
+    description: End after so many seconds. Until interrupted where not given.
+    type: int
+"""
+
+EXAMPLES = r"""
+- name: Forward until Ctrl-C
+  selfhosted.llm.connect:
+    kubeconfig: ~/.kube/selfhosted-llm/alice.yml
+    namespace: llm-alice
+    instance: alice-chat
+    key_secret: alice-chat-api-key
+    pod_port: 8080
+    dest: ~/.selfhosted-llm/alice-chat.env
+"""
+
+RETURN = r"""#"""

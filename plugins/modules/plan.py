@@ -1,0 +1,69 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan
+short_description: Check all selected deployments together before anything is written
+version_added: 0.1.0
+author: selfhosted.llm contributors (@selfhosted-llm)
+description:
+  - Checks the inventories against each other, every deployment's variables against the argument specs of its roles, the engineers'
+    kubeconfigs, the GPU shares against the platform's pools, and the models against the hub; all problems are reported at once.
+  - Runs once for all hosts of the play. Writes nothing.
+  - The platform's pools come from the inventory where it has C(sks_clusters), else from the record on the cluster.
+extends_documentation_fragment:
+  - selfhosted.llm.attributes
+  - selfhosted.llm.attributes.action
+"""
+
+EXAMPLES = r"""
+- name: Plan
+  selfhosted.llm.plan:
+  run_once: true
+  register: llm_plan
+"""
+
+RETURN = r"""
+deployments:
+  description: What the roles need to know of each deployment beyond its variables, by host.
+  returned: success
+  type: dict
+  contains:
+    engine:
+      description: The host's engine group.
+      type: str
+    repo:
+      description: Repository of the model.
+      type: str
+    commit:
+      description: The commit that the revision names now.
+      type: str
+    directory:
+      description: Where the files lie on the volume.
+      type: str
+    files:
+      description: The files that the engine needs, each with C(path), C(size) in bytes and C(sha256).
+      type: list
+      elements: dict
+    first_file:
+      description: The file that a GGUF engine opens; the first part of a split model.
+      type: str
+    bytes:
+      description: Size of all files.
+      type: int
+    job:
+      description: Name of the download Job.
+      type: str
+    pool:
+      description: The pool's record.
+      type: dict
+    slots:
+      description: C(nvidia.com/gpu) to request.
+      type: int
+    share:
+      description: The GPU share in words.
+      type: str
+"""

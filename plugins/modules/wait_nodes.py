@@ -1,0 +1,43 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: wait_nodes
+short_description: Wait until the nodes of pools are ready and advertise their GPUs
+version_added: 0.1.0
+author: selfhosted.llm contributors (@selfhosted-llm)
+description:
+  - Counts the nodes by the label C(selfhosted.llm/pool). Does not wait in check mode.
+extends_documentation_fragment:
+  - selfhosted.llm.attributes
+  - selfhosted.llm.attributes.action
+  - selfhosted.llm.cluster
+options:
+  pools:
+    description: Node pools as in the role P(selfhosted.llm.sks_gpu_nodes#role).
+    type: list
+    elements: dict
+    required: true
+  gpus:
+    description: Wait until each node of a GPU pool advertises C(nvidia.com/gpu), cards times slots; other pools are left out.
+    type: bool
+    default: false
+  timeout:
+    description: How long that may take, in seconds.
+    type: int
+    default: 600
+"""
+
+EXAMPLES = r"""
+- name: Wait for two GPU nodes
+  selfhosted.llm.wait_nodes:
+    kubeconfig: ~/.kube/config
+    gpus: true
+    pools:
+      - {name: llm, instance_type: gpu3.small, size: 2}
+"""
+
+RETURN = r"""#"""

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube import desired
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import KINDS, OWNED, engineer_rules
+
+OWNER = desired.Owner("alice-chat", "alice", "llm-alice")
+
+
+def state(*objects: dict) -> desired.DesiredState:
+    return desired.DesiredState(None, OWNER, list(objects), True, lambda text, elapsed: None)
+
+
+def obj(kind: str, api: str = "v1") -> dict:
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": "a"}}
+
+
+def test_objects_get_their_owner_and_order():
+    made = state(obj("Deployment", "apps/v1"), obj("Job", "batch/v1"), obj("Secret")).objects
+    assert [item["kind"] for item in made] == ["Secret", "Job", "Deployment"]
+    assert all(item["metadata"]["labels"] == OWNER.labels for item in made)
+    assert all(item["metadata"]["namespace"] == "llm-alice" for item in made)
+
+
+def test_a_cluster_wide_object_gets_no_namespace():
+    (made,) = state(obj("Namespace")).objects
+    assert "namespace" not in made["metadata"]
+
+
+@pytest.mark.parametrize("unknown", [obj("Pod"), obj("Deployment", "extensions/v1beta1"), {"metadata": {"name": "a"}}])
+def test_an_unknown_kind_is_a_sentence(unknown):
+    with pytest.raises(KubeError, match="is not among the kinds"):
+        state(unknown)
+
+
+def test_without_a_cluster_everything_would_be_created():
+    wanted = state(obj("Secret"), obj("Service"))
+    wanted.apply(prune=True, timeout=1)
+    assert [str(change) for change in wanted.changes] == [
+        "Secret llm-alice/a created (not validated: its namespace or cluster does not exist yet)",
+        "Service llm-alice/a created (not validated: its namespace or cluster does not exist yet)",
+    ]
+
+
+@pytest.mark.parametrize(("quantity", "size"), [("1Gi", 2**30), ("500M", 500_000_000), ("12", 12), ("1.5Ki", 1536)])
+def test_quantities_are_bytes(quantity, size):
+    assert desired._bytes(quantity) == size
+
+
+@pytest.mark.parametrize(("present", "asked"), [("3Gi", "3Gi"), ("1Gi", "2Gi")])
+def test_a_volume_claim_never_shrinks(present, asked):
+    def claim(size: str) -> dict:
+        return {"spec": {"resources": {"requests": {"storage": size}}}}
+
+    assert desired._not_smaller(claim("2Gi"), claim(present)) == claim(asked)
+
+
+def test_engineers_may_write_exactly_what_a_deployment_owns():
+    writable = {
+        resource for rule in engineer_rules() if "create" in rule["verbs"] for resource in rule["resources"] if "/" not in resource
+    }
+    assert writable == {kind.plural for kind in OWNED}
+    assert {kind.plural for kind in KINDS} > writable
