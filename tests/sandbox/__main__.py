@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command line: python -m tests.sandbox up|down|env [--name NAME]."""
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+from . import build, cluster, dockerd, standins
+from .progress import SandboxError, say
+
+
+def docker_answers() -> bool:
+    """Is there a Docker engine of the user's own?"""
+    if os.environ.get("DOCKER_HOST") == f"unix://{dockerd.SOCKET}" or not shutil.which("docker"):
+        return False
+    try:
+        return subprocess.run(["docker", "info"], capture_output=True, timeout=10).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def up(name: str) -> None:
+    if os.environ.get("CLUSTER"):
+        cluster.borrow(os.environ["CLUSTER"])
+        return
+    own = not docker_answers()
+    if own and os.geteuid():
+        raise SandboxError("No Docker engine answers, and a private one needs root: run as root, or start Docker.")
+    this = cluster.Cluster(name, own)
+    needs = [lambda: build.go("kind"), standins.files]
+    if own:
+        dockerd.install()
+        needs = [*(lambda n=n: build.layer(n) for n in build.tables.NODE_LAYERS), build.workers_archive, *needs]
+    with build.exclusive(build.CACHE / "lock", "the cache"):
+        build.build(needs)
+    cluster.tools(build.go("kubernetes"), build.go("kind"), own)
+    if own:
+        dockerd.start()
+    this.up()
+    say(f"ready: . {this.state / 'env'}")
+
+
+def down(name: str) -> None:
+    own = not docker_answers()
+    this = cluster.Cluster(name, own)
+    this.delete()
+    if this.state != dockerd.SHARED:
+        shutil.rmtree(this.state, ignore_errors=True)
+    if own and not cluster.others(name):
+        dockerd.shut_down()
+    say(f"{name} is down")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=cluster.__doc__)
+    parser.add_argument("command", choices=("up", "down", "env"))
+    parser.add_argument("--name", default=cluster.DEFAULT, help="a sandbox of its own next to the default one")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
+    try:
+        if arguments.command == "env":
+            print((cluster.Cluster(arguments.name, True).state / "env").read_text(), end="")
+        else:
+            with build.exclusive(dockerd.SHARED / "lock", "the sandbox"):
+                {"up": up, "down": down}[arguments.command](arguments.name)
+    except FileNotFoundError as error:
+        print(f"The file {error.filename} is missing: run `python -m tests.sandbox up` first.", file=sys.stderr)
+        return 1
+    except SandboxError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; `up` goes on where this stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

