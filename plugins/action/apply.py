@@ -56,5 +56,7 @@ class ActionModule(ClusterAction):
 
 def _told(message: str, state: DesiredState) -> str:
     """A failure that also says what was written before it."""
+    if state.check_mode:
+        return message
     done = [str(change) for change in state.changes if change.action != "unchanged"]
     return f"{message} Written before this: {', '.join(done) or 'nothing'}. Run again to converge."

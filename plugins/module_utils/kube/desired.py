@@ -99,6 +99,8 @@ class DesiredState:
         kind = BY_NAME.get(obj.get("kind", ""))
         if kind is None or obj.get("apiVersion") != kind.api:
             raise KubeError(f"{obj.get('apiVersion')} {obj.get('kind')} is not among the kinds this collection writes (kube/kinds.py).")
+        for container in _containers(obj):
+            _as_text(container)
         metadata = obj["metadata"]
         metadata["labels"] = metadata.get("labels", {}) | self.owner.labels
         if kind.namespaced:
@@ -125,6 +127,25 @@ class DesiredState:
         if not state.done:
             verb = "failed" if state.failed else f"is not ready after {timeout:.0f} s"
             raise KubeError(f"{change.kind} {change.namespace}/{change.name} {verb}: {state.text}")
+
+
+def _containers(obj: dict) -> list[dict]:
+    """The containers of a workload; none for other objects."""
+    return obj.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+
+
+def _as_text(container: dict) -> None:
+    """Write arguments and environment values as text, which Kubernetes insists on and templates forget."""
+
+    def text(value) -> str:
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    for key in ("command", "args"):
+        if key in container:
+            container[key] = [text(value) for value in container[key]]
+    for variable in container.get("env", ()):
+        if "value" in variable:
+            variable["value"] = text(variable["value"])
 
 
 def _key(obj: dict) -> tuple[str, str | None, str]:

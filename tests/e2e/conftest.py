@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The running sandbox, and playbooks run on it as users run them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import OWNED
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SANDBOX = "tests/sandbox/inventory"
+ALL = ("inventories/platform", "inventories/alice", "inventories/bob", SANDBOX)
+
+
+class Run(NamedTuple):
+    """A finished playbook.
+
+    Attributes:
+        status: its exit status.
+        text: all it printed.
+        stats: Ansible's statistics by host: ok, changed, failures, ...
+        results: the results of all tasks, as (task name, host, result).
+    """
+
+    status: int
+    text: str
+    stats: dict[str, dict]
+    results: list[tuple[str, str, dict]]
+
+    @property
+    def changed(self) -> set[str]:
+        return {host for host, counts in self.stats.items() if counts["changed"]}
+
+    @property
+    def message(self) -> str:
+        """The messages of all failed tasks."""
+        return " ".join(str(result.get("msg", "")) for _task, _host, result in self.results if result.get("failed"))
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The environment of a shell that has sourced .sandbox/env."""
+    command = ["bash", "-c", ". .sandbox/env && env -0"]
+    output = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    return dict(entry.split("=", 1) for entry in output.split("\0") if entry)
+
+
+@pytest.fixture(scope="session")
+def start(environment) -> Callable[..., subprocess.Popen]:
+    """Start a playbook: start("site.yml", "alice-inventory", ..., extra=[...], env={...})."""
+
+    def start(playbook: str, *inventories: str | Path, extra: tuple = (), env: dict | None = None) -> subprocess.Popen:
+        command = ["ansible-playbook", playbook, *(word for path in inventories for word in ("-i", str(path))), *map(str, extra)]
+        return subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=environment | {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"} | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start
+
+
+def finished(process: subprocess.Popen) -> Run:
+    """Wait for a playbook and read what it says."""
+    text, _errors = process.communicate(timeout=900)
+    stats, results = {}, []
+    if (begin := text.find("{\n    \"custom_stats\"")) >= 0:
+        report, _end = json.JSONDecoder().raw_decode(text[begin:])
+        stats = report["stats"]
+        results = [
+            (task["task"]["name"], host, result)
+            for play in report["plays"]
+            for task in play["tasks"]
+            for host, result in task["hosts"].items()
+        ]
+    return Run(process.returncode, text, stats, results)
+
+
+@pytest.fixture(scope="session")
+def run(start) -> Callable[..., Run]:
+    """Run a playbook to its end."""
+    return lambda *args, **kwargs: finished(start(*args, **kwargs))
+
+
+@pytest.fixture(scope="session")
+def admin(environment) -> Kube:
+    """The cluster with all rights."""
+    return Kube(environment["KUBECONFIG"])
+
+
+@pytest.fixture(scope="session")
+def kubeconfigs(environment) -> Path:
+    """The directory of the engineers' kubeconfigs."""
+    return Path(environment["SANDBOX_STATE"]) / "kubeconfigs"
+
+
+@pytest.fixture
+def objects(admin) -> Callable[[str], dict[str, str]]:
+    """uid and resourceVersion of everything a namespace's deployments own, by kind and name."""
+
+    def objects(namespace: str) -> dict[str, str]:
+        return {
+            f"{kind.name}/{item['metadata']['name']}": f"{item['metadata']['uid']} {item['metadata']['resourceVersion']}"
+            for kind in OWNED
+            for item in admin.request("GET", kind.path(namespace))["items"]
+        }
+
+    return objects
+
+
+@pytest.fixture
+def inventory(tmp_path) -> Callable[..., Path]:
+    """Write an inventory of one engineer: inventory("alice", {"alice-x": {...}}, engine="llama_cpp")."""
+
+    def inventory(engineer: str, hosts: dict[str, dict], engine: str = "llama_cpp", **engineer_vars) -> Path:
+        variables = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}", "llm_gpu": 0.5}
+        content = {
+            f"engineer_{engineer}": {"hosts": dict.fromkeys(hosts), "vars": variables | engineer_vars},
+            engine: {"hosts": hosts},
+        }
+        directory = tmp_path / f"inventory-{engineer}-{len(list(tmp_path.iterdir()))}"
+        directory.mkdir()
+        (directory / "hosts.yml").write_text(yaml.safe_dump(content))
+        return directory
+
+    return inventory
