@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import sys
 import threading
 import time
 from collections import Counter
@@ -154,6 +155,10 @@ class Hub(ThreadingHTTPServer):
         self.lock = threading.Lock()
         self.faults: list[dict] = []
         self.forget()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client that was killed
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
