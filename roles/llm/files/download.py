@@ -51,7 +51,7 @@ def main() -> str:
         for future in as_completed([pool.submit(bring, file) for file in wanted]):
             if future.exception():
                 finish(*ending(future.exception()))  # at once: what the other threads have stays on the volume
-    return f"done: {len(FILES)} files, {gib(TOTAL)}, of which {gib(missing)} were fetched"
+    return f"done: {gib(TOTAL)} in place, {gib(missing)} of it fetched now"
 
 
 def bring(file: dict) -> None:
