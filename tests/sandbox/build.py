@@ -30,7 +30,7 @@ REPOSITORY = HERE.parents[1]
 GO_SOURCES = HERE / "images/go"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "selfhosted-llm-sandbox"
 KEEP = 7 * 86400  # seconds that an unused product stays
-LAYOUT = 1  # raised when steps.py or pack() change what they write
+LAYOUT = 2  # raised when steps.py or pack() change what they write
 EXCLUDE = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian",
            "var/cache/apt", "var/lib/apt/lists")
 
@@ -66,7 +66,7 @@ def product(name: str, key: str, make: Callable[[Path, Path], None]) -> Path:
     path = CACHE / f"{name}-{key}"
     with _locks[path.name]:
         if not path.exists():
-            with stage(f"building {name}"), scratch() as work:
+            with stage(f"building {name}", quiet=True), scratch() as work:
                 make(work, work / "product")
                 (work / "product").rename(path)
         os.utime(path)
@@ -116,7 +116,7 @@ def go(program: str) -> Path:
         missing = {p for p in tables.GO if not (CACHE / f"{p}-{go_key(p)}").exists()}
         for group in (missing - tables.GO_APART, missing & tables.GO_APART):
             if group:
-                with stage(f"building {', '.join(sorted(group))} (Go)"):
+                with stage(f"compiling {', '.join(sorted(group))} (Go; minutes when nothing is cached)"):
                     _go_build(sorted(group))
     return product(program, go_key(program), lambda work, out: None)
 
@@ -155,7 +155,7 @@ def _key(step: object) -> tuple:
 @cache
 def layer_key(name: str) -> str:
     if name == "node-images":
-        return digest(*((image, [layer_key(n) for n in image.layers]) for image in tables.IN_NODE))
+        return digest(LAYOUT, *((image, [layer_key(n) for n in image.layers]) for image in tables.IN_NODE))
     return digest(LAYOUT, EXCLUDE, *(_key(step) for step in tables.LAYERS[name]))
 
 
@@ -206,6 +206,11 @@ def _containerd_store(work: Path, out: Path) -> None:
     finally:
         daemon.terminate()
         daemon.wait()
+    # kind gives /var a volume, which starts as a copy: what is only read stays outside of it
+    blobs = store / "io.containerd.content.v1.content"
+    (root / "kind").mkdir()
+    blobs.rename(root / "kind/content")
+    blobs.symlink_to("/kind/content")
     images.pack(root, out, ())
 
 

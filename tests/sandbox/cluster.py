@@ -61,8 +61,8 @@ class Cluster:
         """SANDBOX_ADDRESS: the private engine's, or the gateway of the network `kind`."""
         if self.own_engine:
             return tables.SANDBOX_ADDRESS
-        gateways = output(["docker", "network", "inspect", "kind", "-f", "{{range .IPAM.Config}}{{println .Gateway}}{{end}}"],
-                          env=self.environment).split()
+        template = "{{range .IPAM.Config}}{{println .Gateway}}{{end}}"
+        gateways = output(["docker", "network", "inspect", "kind", "-f", template], env=self.environment).split()
         return next(gateway for gateway in gateways if "." in gateway)
 
     def kubectl(self, *arguments: str) -> str:
@@ -95,8 +95,9 @@ class Cluster:
                 "nodeRegistration": {"taints": [{"key": tables.NO_POOL, "effect": "NoSchedule"}]}}
         nodes: list[dict] = [{"role": "control-plane", "image": image}]
         for worker in self.workers:
+            mount = {"hostPath": str(self.about / "nodes" / worker), "containerPath": tables.GPUS}
             nodes.append({"role": "worker", "image": image, "kubeadmConfigPatches": [json.dumps(join)],
-                          "extraMounts": [{"hostPath": str(self.about / "nodes" / worker), "containerPath": tables.GPUS}]})
+                          "extraMounts": [mount]})
         return json.dumps({
             "kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "name": self.name,
             "networking": {"apiServerAddress": address} if self.own_engine else {},
@@ -138,9 +139,11 @@ class Cluster:
         archive = build.workers_archive()
         if done.exists() and done.read_text() == archive.name:
             return
-        with stage("loading the images of workloads into the workers"):
-            run(["kind-program", "load", "image-archive", archive, "--name", self.name, "--nodes",
-                 ",".join(self.workers)], self.log, env=self.environment)
+        with stage("loading the images of workloads into the workers"), archive.open("rb") as file:
+            for worker in self.workers:
+                file.seek(0)
+                run(["docker", "exec", "-i", worker, "ctr", "-n", "k8s.io", "images", "import", "--all-platforms",
+                     "--no-unpack", "-"], self.log, stdin=file, env=self.environment)
         done.write_text(archive.name)
 
     def _load_official(self) -> None:
@@ -201,7 +204,8 @@ class Cluster:
             values["DOCKER_HOST"] = f"unix://{dockerd.SOCKET}"
         lines = [f"export {name}={shlex.quote(str(value))}" for name, value in values.items()]
         lines.append(f'export PATH={shlex.quote(f"{SHARED}/bin:{venv}/bin")}:"$PATH"')
-        lines.append(f'export NO_PROXY="{address}${{NO_PROXY:+,$NO_PROXY}}" no_proxy="{address}${{no_proxy:+,$no_proxy}}"')
+        for name in ("NO_PROXY", "no_proxy"):
+            lines.append(f'export {name}="{address}${{{name}:+,${name}}}"')
         part = self.state / "env.part"
         part.write_text("\n".join(lines) + "\n")
         part.rename(self.state / "env")

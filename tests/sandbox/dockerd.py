@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The private Docker engine: dockerd and all its containers in network, mount and pid namespaces of their own.
 
-Everything hangs on one process (`files/engine.sh`, first of its pid namespace): when it ends, by `down`, by kill -9 or by
-a reboot, the kernel ends every container, mount and interface with it. So there is nothing to clean but files.
+Everything hangs on one process (`files/engine.sh`, first of its pid namespace): when it ends, by `down`, by kill -9 or
+by a reboot, the kernel ends every container, mount and interface with it. So there is nothing to clean but files.
 """
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def start() -> int:
         kill()
         _remember_sysctls()
         LOG.parent.mkdir(parents=True, exist_ok=True)
-        arguments = ["dockerd", f"--data-root={SHARED}/docker", "--exec-root=/run/docker", "--pidfile=/run/docker.pid",
-                     f"--host=unix://{SOCKET}", "--exec-opt=native.cgroupdriver=cgroupfs",
+        arguments = [tables.SERVICES, "dockerd", f"--data-root={SHARED}/docker", "--exec-root=/run/docker",
+                     "--pidfile=/run/docker.pid", f"--host=unix://{SOCKET}", "--exec-opt=native.cgroupdriver=cgroupfs",
                      f"--cgroup-parent={tables.LINK}", f"--bip={tables.BRIDGE}", f"--dns={tables.SANDBOX_ADDRESS}"]
         if _lacks_sys_resource():
             arguments += [f"--add-runtime=sandbox={build.HERE}/files/runc.sh", "--default-runtime=sandbox"]

@@ -33,8 +33,8 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def stage(text: str, quiet: bool = False) -> Iterator[None]:
-    """Announce a stage, keep saying that it runs, and say how long it took (`quiet`: only when it takes long)."""
-    key, begin = id(object()), time.monotonic()
+    """Announce a stage, keep saying that it runs, and tell its duration (`quiet`: only that, if above 1 s)."""
+    begin = time.monotonic()
     if not quiet:
         say(f"{text} ...")
     with _mutex:
@@ -42,7 +42,7 @@ def stage(text: str, quiet: bool = False) -> Iterator[None]:
         _active[key] = (text, begin)
     try:
         yield
-        if not quiet:
+        if not quiet or time.monotonic() - begin > 1:
             say(f"{text}: {time.monotonic() - begin:.1f} s")
     finally:
         with _mutex:

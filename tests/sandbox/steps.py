@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Steps that fill a layer's tree. A step is data (it is hashed to name the product) with one method, apply(root, kit)."""
+"""Steps that fill a layer's tree. A step is data (its hash names the product) with one method, apply(root, kit)."""
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
 import shutil
 import subprocess
+import threading
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +18,7 @@ from .progress import SandboxError, output, run, say
 
 HERE = Path(__file__).parent
 MERGED = ("bin", "sbin", "lib", "lib64")  # links into usr/, as in every Debian
+_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -44,6 +48,22 @@ def merge(root: Path) -> None:
     for name in MERGED:
         (root / "usr" / name).mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(f"usr/{name}")
+
+
+@functools.cache
+def _apt(suite: str, cache: Path, log: Path) -> list[str]:
+    """apt-get with settings and fresh lists of its own, apart from the machine's, for one suite."""
+    apt = cache / "tmp" / f"apt-{suite}"
+    for folder in ("lists/partial", "archives/partial"):
+        (apt / folder).mkdir(parents=True)
+    (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {suite} main\n")
+    (apt / "status").touch()
+    settings = {"Dir::Etc::SourceList": apt / "sources.list", "Dir::Etc::SourceParts": "/dev/null", "Dir::State": apt,
+                "Dir::State::status": apt / "status", "Dir::Cache": apt, "Acquire::Check-Valid-Until": "false",
+                "Acquire::Languages": "none", "APT::Sandbox::User": "root"}
+    command = ["apt-get", "-q", *(f"-o{key}={value}" for key, value in settings.items())]
+    run([*command, "update"], log)
+    return command
 
 
 @dataclass(frozen=True)
@@ -106,17 +126,11 @@ class Debs:
     without: tuple[str, ...] = ()
 
     def apply(self, root: Path, kit: Kit) -> None:
-        apt, debs = kit.work / "apt", kit.work / "debs"
-        for folder in (apt / "lists/partial", apt / "archives/partial", debs):
-            folder.mkdir(parents=True)
-        (apt / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror()} {self.suite} main\n")
-        (apt / "status").touch()
-        settings = {"Dir::Etc::SourceList": apt / "sources.list", "Dir::Etc::SourceParts": "/dev/null",
-                    "Dir::State": apt, "Dir::State::status": apt / "status", "Dir::Cache": apt,
-                    "Acquire::Check-Valid-Until": "false", "Acquire::Languages": "none", "APT::Sandbox::User": "root"}
-        command = ["apt-get", "-q", *(f"-o{key}={value}" for key, value in settings.items())]
-        run([*command, "update"], kit.log)
-        run([*command, "download", *self.packages.split()], kit.log, cwd=debs)
+        debs = kit.work / "debs"
+        debs.mkdir()
+        with _locks[self.suite]:
+            apt = _apt(self.suite, kit.cache, kit.log.with_name("build-apt.log"))
+            run([*apt, "download", *self.packages.split()], kit.log, cwd=debs)
         for deb in sorted(debs.glob("*.deb")):
             name, version = deb.name.split("_")[:2]
             if self.expect and name == self.expect[0] and not version.split("%3a")[-1].startswith(self.expect[1]):

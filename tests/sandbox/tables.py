@@ -20,6 +20,7 @@ HUGGINGFACE_HUB = "2.4.0"  # pinned with its dependencies in images/downloader.t
 # Addresses. The host's and the engine's end of the pair that joins them; the engine's is SANDBOX_ADDRESS.
 HOST_ADDRESS, SANDBOX_ADDRESS, PREFIX = "10.89.1.1", "10.89.1.2", 30
 BRIDGE = "10.89.0.1/24"
+SERVICES = "10.96.0.0/16"  # kind's network of Services; also in manifests/cni.yaml
 LINK = "llm-sandbox"
 
 # Stand-ins outside the cluster: script, port in the default sandbox, and arguments ({state}: of this sandbox's
@@ -57,10 +58,11 @@ GO_APART = {"local-path-provisioner"}  # its Sirupsen/logrus collides with sirup
 NODE_PACKAGES = """systemd systemd-sysv dbus iptables nftables iproute2 kmod procps mount ethtool socat conntrack
     containerd runc containernetworking-plugins ca-certificates libseccomp2 jq curl e2fsprogs pigz"""
 LIBC = "libc6 libgcc-s1"
-NETFILTER = f"""{LIBC} iptables libip4tc2 libip6tc2 libxtables12 libmnl0 libnetfilter-conntrack3 libnfnetlink0 libnftnl11
-    netbase nftables libnftables1 libjansson4 libgmp10 libedit2 libbsd0 libmd0 libtinfo6 conntrack ipset libipset13"""
+NETFILTER = f"""{LIBC} iptables libip4tc2 libip6tc2 libxtables12 libmnl0 libnetfilter-conntrack3 libnfnetlink0
+    libnftnl11 netbase nftables libnftables1 libjansson4 libgmp10 libedit2 libbsd0 libmd0 libtinfo6 conntrack ipset
+    libipset13"""
 PYTHON = f"""{LIBC} python3-minimal python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libexpat1 zlib1g
-    libssl3 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libdb5.3 libuuid1 libncursesw6 libtinfo6 libreadline8 media-types"""
+    libssl3 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libuuid1 media-types"""
 LLAMA = f"llama.cpp-tools libllama0 libggml0 {LIBC} libstdc++6 libssl3t64 libgomp1 zlib1g libzstd1"
 SHELL = "sh ls cat echo cp mv rm mkdir ln chmod df du id env sleep ps nc wget nslookup ip ping hostname test sync stat"
 
@@ -85,8 +87,9 @@ LAYERS = {
     "local-path-provisioner": (Go("local-path-provisioner", "usr/local/bin/local-path-provisioner"),),
     "device_plugin": (Go("device_plugin", "usr/local/bin/device_plugin"),),
     "llama-server": (Debs("forky", LLAMA, expect=("llama.cpp-tools", LLAMA_SERVER)), Check("llama-server --version")),
-    "prometheus": (Debs("bookworm", f"{LIBC} prometheus", expect=("prometheus", PROMETHEUS), without=("usr/bin/promtool",)),
-                   Check("prometheus --version")),
+    "prometheus": (
+        Debs("bookworm", f"{LIBC} prometheus", expect=("prometheus", PROMETHEUS), without=("usr/bin/promtool",)),
+        Check("prometheus --version")),
     "python": (Debs("bookworm", PYTHON), Check("python3 -c 'import ssl, sqlite3, lzma, bz2, ctypes, uuid'")),
     "huggingface_hub": (Wheels("images/downloader.txt", "usr/lib/python3/dist-packages"),),
     "tgi": (Copy("tgi.py", "usr/local/bin/text-generation-launcher", 0o755),),
