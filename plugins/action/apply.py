@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import apply
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.desired import DesiredState, Owner
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.gate import Gate, GateError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.gate import Gate
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction, Progress
 
 
@@ -43,7 +43,7 @@ class ActionModule(ClusterAction):
                 if args["gate"] and not check_mode:
                     deployment = next(change.after for change in state.changes if change.kind == "Deployment")
                     result["answer"] = Gate(kube, owner, args["gate"]).passed(deployment)
-            except (KubeError, GateError) as error:
+            except UserError as error:
                 result |= {"failed": True, "msg": _told(str(error), state)}
         written = [change for change in state.changes if change.action != "unchanged"]
         result["changed"] = bool(written)

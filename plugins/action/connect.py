@@ -14,9 +14,10 @@ import time
 
 from ansible.utils.display import Display
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.files import write_private
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.forward import open_socket, ready_pod
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction
@@ -46,7 +47,7 @@ class ActionModule(ClusterAction):
             try:
                 listener = socket.create_server(("127.0.0.1", args["local_port"]))
             except OSError as error:
-                raise KubeError(f"{host}: port {args['local_port']} on this machine cannot be used: {error.strerror}.") from None
+                raise UserError(f"{host}: port {args['local_port']} on this machine cannot be used: {error.strerror}.") from None
             port = listener.getsockname()[1]
             values = {
                 "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1",
@@ -80,7 +81,7 @@ def _forward(client: socket.socket, kube: Kube, args: dict) -> None:
         pod = open_socket(
             cluster, args["namespace"], ready_pod(cluster, args["namespace"], {INSTANCE: args["instance"]}), args["pod_port"]
         )
-    except KubeError as error:
+    except UserError as error:
         Display().warning(str(error))
         client.close()
         return

@@ -17,6 +17,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, hub, inventory_rules
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
@@ -115,7 +116,7 @@ class ActionModule(ActionBase):
                 if pools is None:
                     pools = _published(kube)
                 kube.close()
-            except KubeError as error:
+            except UserError as error:
                 self._problems.append(f"{engineer}: {error}")
         return pools or []
 
@@ -128,9 +129,10 @@ class ActionModule(ActionBase):
             return None
         try:
             repo, quant = hub.parse_model(values["llm_model"])
-            snapshot = hub.resolve(values["llm_hub"], values.get("llm_hf_token"), repo, values["llm_revision"])
+            token = hub.find_token(values.get("llm_hf_token"))
+            snapshot = hub.resolve(values["llm_hub"], token, repo, values["llm_revision"])
             files = [file._asdict() for file in hub.select_files(values["engine"], snapshot, quant)]
-        except hub.HubError as error:
+        except UserError as error:
             self._problems.append(f"{host}: llm_model: {error}")
             return None
         identity = json.dumps([host, repo, snapshot.commit, files])

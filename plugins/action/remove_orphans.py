@@ -8,8 +8,8 @@ from __future__ import annotations
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import delete_object, diff
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import OWNED
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer, engineers
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
@@ -38,7 +38,7 @@ class ActionModule(ActionBase):
             for engineer in engineers(Variables(self, task_vars), hosts, may_be_missing=self._task.check_mode):
                 unwanted = _unwanted(engineer, args["orphans"], volumes)
                 changes += [delete_object(engineer.kube, obj, self._task.check_mode) for obj in unwanted]
-        except KubeError as error:
+        except UserError as error:
             raise AnsibleActionFail(f"{error} Removed before this: {', '.join(map(str, changes)) or 'nothing'}.") from None
         if unknown := volumes - {change.name for change in changes if change.kind == VOLUME}:
             raise AnsibleActionFail(

@@ -9,8 +9,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import gate, ready
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer, engineers
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
 
@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
                 rows += [_row(engineer, host, live.get(host)) for host in engineer.hosts]
                 everyone = engineer._replace(hosts=task_vars["groups"][f"engineer_{engineer.name}"])
                 orphans += sorted(name for name, obj in live.items() if everyone.is_orphan(obj))
-        except KubeError as error:
+        except UserError as error:
             raise AnsibleActionFail(str(error)) from None
         for line in table(rows):
             Display().display(line)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import POOL_LABEL, pool_record
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import NODE
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction, Progress
 
@@ -28,7 +29,7 @@ class ActionModule(ClusterAction):
             while not self._task.check_mode and (missing := _missing(kube, args["pools"], args["gpus"])):
                 elapsed = time.monotonic() - start
                 if elapsed > args["timeout"]:
-                    raise KubeError(f"After {args['timeout']} s the nodes are not prepared: {missing}.")
+                    raise UserError(f"After {args['timeout']} s the nodes are not prepared: {missing}.")
                 report(missing, elapsed)
                 time.sleep(1)
         return {"changed": False}

@@ -1,4 +1,5 @@
 # Copyright: (c) 2026, selfhosted.llm contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -7,7 +8,9 @@ DOCUMENTATION = r"""
 name: gpu_pools
 short_description: What engineers must know of the GPU pools among some node pools
 version_added: 0.1.0
-author: selfhosted.llm contributors
+author: selfhosted.llm contributors (@selfhosted-llm)
+description:
+  - Makes the record of a GPU pool that the platform publishes and engineers' plans read; pools without GPUs are left out.
 options:
   _input:
     description: Node pools as in O(selfhosted.llm.sks_gpu_nodes#role:main:sks_gpu_nodes_pools).

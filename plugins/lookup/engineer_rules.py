@@ -1,4 +1,5 @@
 # Copyright: (c) 2026, selfhosted.llm contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ DOCUMENTATION = r"""
 name: engineer_rules
 short_description: RBAC rules of an engineer in their own namespace
 version_added: 0.1.0
-author: selfhosted.llm contributors
+author: selfhosted.llm contributors (@selfhosted-llm)
 description:
   - The rules come from the same table as the kinds that a deployment may own, so that an engineer may write exactly these.
 options:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .errors import UserError
 
 # On every node of a pool; the value is the pool's name.
 POOL_LABEL = "selfhosted.llm/pool"
@@ -51,7 +52,7 @@ class Placement(NamedTuple):
     mib: int
 
 
-class PlacementError(Exception):
+class PlacementError(UserError):
     """No pool takes the share, as a sentence without host and variable."""
 
 

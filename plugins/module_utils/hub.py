@@ -10,9 +10,10 @@ to import where these take 0.15 s, as long as half a no-op run of one deployment
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
+
+from .errors import UserError, library
 
 DEFAULT_QUANT = "Q4_K_M"
 # A hub that takes longer than this (seconds) is not there.
@@ -21,7 +22,7 @@ TIMEOUT = 10
 LARGEST = 50_000_000_000
 
 KINDS = frozenset(
-    """no_library bad_model no_token bad_token licence_not_accepted access_pending no_gated_right no_such_repository
+    """bad_model no_token bad_token licence_not_accepted access_pending no_gated_right no_such_repository
     no_such_revision no_such_file unreachable""".split()
 )
 
@@ -37,7 +38,7 @@ _SAFETENSORS = re.compile(r"[^/]+\.(safetensors|json|txt|model|jinja|tiktoken|py
 _OTHER_FORMATS = re.compile(r".*\.(bin|msgpack|h5)\.index\.json|consolidated.*", re.IGNORECASE)
 
 
-class HubError(Exception):
+class HubError(UserError):
     """The hub, a repository or a token cannot be used, as a sentence with the cure. It never holds a token.
 
     Attributes:
@@ -45,7 +46,6 @@ class HubError(Exception):
     """
 
     def __init__(self, kind: str, message: str):
-        assert kind in KINDS, kind
         super().__init__(message)
         self.kind = kind
 
@@ -89,7 +89,7 @@ def parse_model(model: str) -> tuple[str, str | None]:
 
 def find_token(given: str | None = None) -> str | None:
     """The token given, else HF_TOKEN, else the one that ``hf auth login`` stored, else None."""
-    return (given or "").strip() or _library().get_token()
+    return (given or "").strip() or library("huggingface_hub.utils").get_token()
 
 
 def whoami(endpoint: str, token: str) -> Account:
@@ -210,22 +210,9 @@ def _gb(size: int) -> str:
     return f"{size / 1e9:.3g} GB" if size >= 1e9 else f"{size / 1e6:.3g} MB"
 
 
-def _library() -> Any:
-    """The part of huggingface_hub that is used, imported only where the hub is asked."""
-    try:
-        from huggingface_hub import utils
-    except ImportError:
-        raise HubError(
-            "no_library",
-            f"The Python library huggingface_hub is missing in {sys.executable}: "
-            f"run `{sys.executable} -m pip install huggingface_hub`.",
-        ) from None
-    return utils
-
-
 def _get(endpoint: str, token: str | None, path: str, repo: str = "", revision: str = "") -> dict:
     """The hub's answer to a GET; repo and revision are what it was asked about, for the sentence where it refuses."""
-    utils = _library()
+    utils = library("huggingface_hub.utils")
     if token and not re.fullmatch(r"[!-~]+", token):  # else the HTTP library's error would show it
         raise HubError("bad_token", "The token has a space, a line break or another character that no token has.")
     headers = {"user-agent": "selfhosted.llm"} | ({"authorization": f"Bearer {token}"} if token else {})

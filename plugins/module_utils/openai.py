@@ -11,6 +11,8 @@ import socket
 import time
 from typing import NamedTuple
 
+from .errors import UserError
+
 QUESTION = "Say hello in one short sentence."
 MAX_TOKENS = 24
 
@@ -29,7 +31,7 @@ class Answer(NamedTuple):
     tokens_per_second: float
 
 
-class EndpointError(Exception):
+class EndpointError(UserError):
     """The endpoint answered wrongly or not at all, as a sentence."""
 
 

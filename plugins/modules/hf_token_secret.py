@@ -87,8 +87,9 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import hub
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import apply
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 
 
 class TokenSecret:
@@ -169,7 +170,7 @@ def main() -> None:
     try:
         secret = TokenSecret(module)
         module.exit_json(**(secret.present() if module.params["state"] == "present" else secret.absent()))
-    except (KubeError, hub.HubError) as error:
+    except UserError as error:
         module.fail_json(msg=str(error))
 
 

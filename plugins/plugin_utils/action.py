@@ -15,7 +15,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 
 KUBECONFIG = {
     "kubeconfig": {"type": "path", "required": True},
@@ -40,7 +41,7 @@ class ClusterAction(ActionBase):
         _checked, args = self.validate_argument_spec({**KUBECONFIG, **self.argument_spec})
         try:
             return result | self.execute(args, self._vars.get("inventory_hostname", "localhost"))
-        except KubeError as error:
+        except UserError as error:
             raise AnsibleActionFail(str(error)) from None
 
     def execute(self, args: dict, host: str) -> dict:

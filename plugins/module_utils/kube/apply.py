@@ -11,8 +11,7 @@ import hmac
 import json
 from typing import Any, NamedTuple
 
-import yaml
-
+from ..errors import library
 from .client import APPLY_PATCH, Kube, KubeError
 from .kinds import BY_NAME, OWNED, Kind
 
@@ -204,7 +203,7 @@ def _shown(obj: dict, change: Change) -> str:
         key = (change.before or change.after)["metadata"].get("uid", "new").encode()
         for name, value in obj.get("data", {}).items():
             obj["data"][name] = f"hidden ({hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:8]})" if change.before else "hidden"
-    return yaml.safe_dump(json.loads(json.dumps(obj)), sort_keys=True)
+    return library("yaml", "PyYAML").safe_dump(json.loads(json.dumps(obj)), sort_keys=True)
 
 
 def _refusal(names: tuple[str, str | None, str], error: KubeError) -> str:

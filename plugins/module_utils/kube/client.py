@@ -19,13 +19,13 @@ import tempfile
 import urllib.parse
 from datetime import datetime, timezone
 
-import yaml
+from ..errors import UserError, library
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 
-class KubeError(Exception):
+class KubeError(UserError):
     """A request or kubeconfig that failed, as a sentence.
 
     Attributes:
@@ -105,9 +105,7 @@ class Kube:
         pem = _material(self._user, "client-certificate", self.kubeconfig)
         if not pem:
             return None
-        from cryptography import x509
-
-        return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+        return library("cryptography.x509").load_pem_x509_certificate(pem).not_valid_after_utc
 
     def check_expiry(self) -> None:
         """Raise a sentence if the kubeconfig's certificate has expired, before any request is spent on it."""
@@ -189,6 +187,7 @@ class Kube:
 
 def _read(path: str, wanted: str | None) -> tuple[str, dict, dict]:
     """Return context name, cluster and user of a kubeconfig."""
+    yaml = library("yaml", "PyYAML")
     try:
         with open(path, encoding="utf-8") as file:
             config = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
@@ -250,20 +249,11 @@ def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
 
 def _borrowed_login(kubeconfig: str, name: str, context: ssl.SSLContext) -> dict[str, str]:
     """Log in through the official client, which runs exec plugins and refreshes tokens."""
-    try:
-        from kubernetes import client, config
-        from kubernetes.config.config_exception import ConfigException
-    except ImportError:
-        import sys
-
-        raise KubeError(
-            f"The kubeconfig {kubeconfig} logs in by a plugin, which needs the Python library kubernetes, missing in "
-            f"{sys.executable}: run `{sys.executable} -m pip install kubernetes`."
-        ) from None
+    client, config = library("kubernetes.client"), library("kubernetes.config")
     login = client.Configuration()
     try:
         config.load_kube_config(kubeconfig, name, login)
-    except (ConfigException, OSError) as error:
+    except (config.ConfigException, OSError) as error:
         raise KubeError(f"The login plugin of {kubeconfig} failed: {error}") from None
     if login.cert_file:
         context.load_cert_chain(login.cert_file, login.key_file)

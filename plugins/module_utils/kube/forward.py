@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import socket
-import sys
 
+from ..errors import library
 from .client import Kube, KubeError
 from .kinds import POD
 
@@ -30,21 +30,14 @@ def open_socket(kube: Kube, namespace: str, pod: str, port: int) -> socket.socke
     """A socket connected to a port of a pod.
 
     Raises:
-        KubeError: the API server or the pod refuses, or the library kubernetes is missing.
+        UserError: the API server or the pod refuses, or the library kubernetes is missing.
     """
-    try:
-        from kubernetes import client, config
-        from kubernetes.stream import portforward
-    except ImportError:
-        raise KubeError(
-            f"Reaching a pod needs the Python library kubernetes, missing in {sys.executable}: "
-            f"run `{sys.executable} -m pip install kubernetes`."
-        ) from None
+    client, config = library("kubernetes.client"), library("kubernetes.config")
     configuration = client.Configuration()
     config.load_kube_config(kube.kubeconfig, kube.context, configuration)
     api = client.CoreV1Api(client.ApiClient(configuration))
     try:
-        forward = portforward(api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+        forward = library("kubernetes.stream").portforward(api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
     except client.ApiException as error:
         raise KubeError(f"Port {port} of pod {namespace}/{pod} cannot be reached: {error.reason}", error.status) from None
     return forward.socket(port)

@@ -9,9 +9,10 @@ import base64
 import hashlib
 import json
 
-from ..openai import EndpointError, ask
+from ..errors import UserError
+from ..openai import ask
 from .apply import INSTANCE
-from .client import APPLY_PATCH, Kube, KubeError
+from .client import APPLY_PATCH, Kube
 from .desired import Owner
 from .forward import open_socket, ready_pod
 from .kinds import BY_NAME
@@ -21,7 +22,7 @@ ANSWERED = "selfhosted.llm/answered"
 MANAGER = "selfhosted.llm/gate"
 
 
-class GateError(Exception):
+class GateError(UserError):
     """A deployment that is ready but does not serve, as a sentence."""
 
 
@@ -61,7 +62,7 @@ class Gate:
         try:
             pod = ready_pod(self.kube, self.owner.namespace, {INSTANCE: self.owner.instance})
             answer = ask(open_socket(self.kube, self.owner.namespace, pod, self.options["port"]), self.owner.instance, key)
-        except (EndpointError, KubeError) as error:
+        except UserError as error:
             raise GateError(f"{self.owner.instance} is up but does not serve: {error}.") from None
         record = {
             "template": _fingerprint(deployment),
