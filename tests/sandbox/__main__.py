@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line: python -m tests.sandbox up|down|env [--name NAME]."""
+"""Command line: python -m tests.sandbox up|down [--name NAME]."""
 from __future__ import annotations
 
 import argparse
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 
-from . import build, cluster, dockerd, standins
+from . import build, cluster, dockerd, standins, tables
 from .progress import SandboxError, say
 
 
@@ -34,7 +34,7 @@ def up(name: str) -> None:
     needs = [lambda: build.go("kind"), standins.files]
     if own:
         dockerd.install()
-        needs = [*(lambda n=n: build.layer(n) for n in build.tables.NODE_LAYERS), build.workers_archive, *needs]
+        needs = [*(lambda n=n: build.layer(n) for n in tables.NODE_LAYERS), build.workers_archive, *needs]
     with build.exclusive(build.CACHE / "lock", "the cache"):
         build.build(needs)
     cluster.tools(build.go("kubernetes"), build.go("kind"), own)
@@ -57,19 +57,13 @@ def down(name: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=cluster.__doc__)
-    parser.add_argument("command", choices=("up", "down", "env"))
-    parser.add_argument("--name", default=cluster.DEFAULT, help="a sandbox of its own next to the default one")
+    parser.add_argument("command", choices=("up", "down"))
+    parser.add_argument("--name", choices=tables.SANDBOXES, default=tables.DEFAULT, help="which sandbox")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     try:
-        if arguments.command == "env":
-            print((cluster.Cluster(arguments.name, True).state / "env").read_text(), end="")
-        else:
-            with build.exclusive(dockerd.SHARED / "lock", "the sandbox"):
-                {"up": up, "down": down}[arguments.command](arguments.name)
-    except FileNotFoundError as error:
-        print(f"The file {error.filename} is missing: run `python -m tests.sandbox up` first.", file=sys.stderr)
-        return 1
+        with build.exclusive(dockerd.SHARED / "lock", "the sandbox"):
+            {"up": up, "down": down}[arguments.command](arguments.name)
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -15,9 +14,6 @@ from . import build, dockerd, standins, tables
 from .dockerd import SHARED
 from .progress import SandboxError, output, run, say, stage
 
-DEFAULT = "sandbox"  # name of the cluster whose state is .sandbox itself; others have .sandbox/NAME
-RESERVED = {"bin", "cluster", "docker", "hub", "log", "env"}
-
 
 class Cluster:
     """A kind cluster and its stand-ins.
@@ -26,11 +22,8 @@ class Cluster:
     """
 
     def __init__(self, name: str, own_engine: bool) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name) or name in RESERVED:
-            raise SandboxError(f"--name {name} cannot be used: lower-case letters, digits and dashes, and none of "
-                               f"{', '.join(sorted(RESERVED))}.")
         self.name, self.own_engine = name, own_engine
-        self.state = SHARED if name == DEFAULT else SHARED / name
+        self.state = SHARED if name == tables.DEFAULT else SHARED / name
         self.about = self.state / "cluster"
         self.kubeconfig = self.about / "admin.kubeconfig"
         self.log = self.state / "log/cluster.log"
@@ -39,18 +32,6 @@ class Cluster:
             **os.environ, "PATH": f"{SHARED}/bin:{os.environ['PATH']}"}
 
     # Facts
-
-    @property
-    def offset(self) -> int:
-        """Number of this sandbox among those of this machine: 0 is the default one. It spaces the ports."""
-        file = self.state / "offset"
-        if self.name == DEFAULT:
-            return 0
-        if not file.exists():
-            taken = {int(other.read_text()) for other in SHARED.glob("*/offset")}
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(str(min(set(range(1, 100)) - taken)))
-        return int(file.read_text())
 
     def prefix(self) -> list[str]:
         """Command prefix that runs a program in the network of SANDBOX_ADDRESS."""
@@ -184,21 +165,20 @@ class Cluster:
             self.wait()
             (self.about / "fingerprint").write_text(self.fingerprint())
         self.load_images()
-        standins.start(self.state, self.address(), self.offset, self.prefix())
+        standins.start(self.name, self.state, self.address(), self.prefix())
         self.write_environment()
 
     def write_environment(self) -> None:
         """Write `env`, to be sourced by a shell."""
         address, venv = self.address(), build.REPOSITORY / ".venv"
         values = {
-            "KUBECONFIG": self.kubeconfig,
-            "SANDBOX_ADDRESS": address,
+            "KUBECONFIG": self.kubeconfig, "SANDBOX_STATE": self.state, "SANDBOX_ADDRESS": address,
             "EXOSCALE_API_KEY": "EXOsandbox", "EXOSCALE_API_SECRET": "secret-of-the-sandbox",
             "EXOSCALE_ZONE": "ch-gva-2",
-            "EXOSCALE_API_ENDPOINT": f"http://{address}:{standins.port('exoscale', self.offset)}/v2",
-            "HF_ENDPOINT": f"http://{address}:{standins.port('hub', self.offset)}",
+            "EXOSCALE_API_ENDPOINT": f"http://{address}:{standins.port('exoscale', self.name)}/v2",
+            "HF_ENDPOINT": f"http://{address}:{standins.port('hub', self.name)}",
             "ANSIBLE_CONFIG": build.REPOSITORY / "ansible.cfg",
-            "ANSIBLE_COLLECTIONS_PATH": venv / "collections",
+            "ANSIBLE_COLLECTIONS_PATH": venv / "collections", "VIRTUAL_ENV": venv,
         }
         if self.own_engine:
             values["DOCKER_HOST"] = f"unix://{dockerd.SOCKET}"
@@ -243,7 +223,7 @@ def tools(kubernetes: Path, kind: Path, private: bool) -> None:
             (folder / name).symlink_to(target)
     kind_script = folder / "kind"
     kind_script.unlink(missing_ok=True)
-    enter = 'nsenter --net="/proc/$(cat /proc/$(cat {0})/task/*/children | cut -d" " -f1)/ns/net" '.format(dockerd.PID)
+    enter = f'nsenter --net="/proc/$(cat /proc/$(cat {dockerd.PID})/task/*/children | cut -d" " -f1)/ns/net" '
     kind_script.write_text(f"#!/bin/sh\nexec {enter if private else ''}{folder}/kind-program \"$@\"\n")
     kind_script.chmod(0o755)
 

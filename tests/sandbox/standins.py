@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from . import build, dockerd, tables
-from .progress import fail, say, stage
+from .progress import fail, stage
 
 
 def files() -> None:
@@ -32,22 +32,19 @@ def files() -> None:
             (hub / name).write_text(text)
 
 
-def port(name: str, offset: int) -> int:
-    """Port of a stand-in in the sandbox number `offset`."""
-    return tables.STANDINS[name][1] + 10 * offset
+def port(name: str, sandbox: str) -> int:
+    """Port of a stand-in in a sandbox."""
+    return tables.STANDINS[name][1] + tables.SANDBOXES[sandbox]
 
 
-def start(state: Path, address: str, offset: int, prefix: list[str]) -> None:
+def start(sandbox: str, state: Path, address: str, prefix: list[str]) -> None:
     """Start the stand-ins that do not run; `prefix` brings a program into the network that has `address`."""
     python = build.REPOSITORY / ".venv/bin/python"
     namespace = prefix[1].partition("=")[2] if prefix else "/proc/self/ns/net"
     for name, (script, _, arguments) in tables.STANDINS.items():
-        listen = f"{address}:{port(name, offset)}"
+        listen = f"{address}:{port(name, sandbox)}"
         path, pid_file, log = build.HERE / script, state / f"{name}.pid", state / "log" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            say(f"NOTE: {path} does not exist: started without it")
-            continue
         key = build.digest(path)
         pid = dockerd.is_ours(pid_file, script, listen)
         if pid and Path(f"/proc/{pid}/ns/net").readlink() == Path(namespace).readlink():
@@ -66,7 +63,7 @@ def start(state: Path, address: str, offset: int, prefix: list[str]) -> None:
                 if process.poll() is not None:
                     fail(f"The stand-in {name} ended with exit code {process.returncode}", log)
                 try:
-                    socket.create_connection((address, port(name, offset)), timeout=1).close()
+                    socket.create_connection((address, port(name, sandbox)), timeout=1).close()
                     break
                 except OSError:
                     time.sleep(0.1)

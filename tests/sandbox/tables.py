@@ -30,6 +30,10 @@ STANDINS = {
     "hub": ("hub.py", 8802, ("--files", "{shared}/hub")),
 }
 
+# Sandboxes that can run beside each other, each with a cluster and stand-ins of its own -> spacing of their ports.
+SANDBOXES = {"sandbox": 0, "molecule": 10}
+DEFAULT = "sandbox"  # its state is .sandbox itself, that of another .sandbox/NAME
+
 WORKERS = 2
 NO_POOL = "sandbox/no-pool"  # taint of a worker that belongs to no node pool
 GPUS = "/var/lib/kubelet/device-plugins/sandbox"  # where a node sees its directory of .sandbox/cluster/nodes/
