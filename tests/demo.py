@@ -36,7 +36,8 @@ def main() -> int:
     status, changed = playbook(command)
     heading("Done" if not (status or changed) else f"The second run changed {', '.join(changed) or 'nothing'}, status {status}")
     if not (status or changed):
-        print("Try it: . .sandbox/env; kubectl get pods -A; ansible-playbook playbooks/status.yml -i inventories/alice -i tests/sandbox/inventory")
+        print("Try it: . .sandbox/env; kubectl get pods -A; "
+              "ansible-playbook playbooks/status.yml -i inventories/alice -i tests/sandbox/inventory")
         print("Remove it: make demo-down")
     return status or bool(changed)
 

@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
         pools = self._pools(values)
         self._stop_on_problems()
         with ThreadPoolExecutor(HUB_THREADS) as threads:
-            deployments = dict(zip(hosts, threads.map(lambda host: self._deployment(host, values[host], pools), hosts)))
+            deployments = dict(zip(hosts, threads.map(lambda host: self._deployment(host, values[host], pools), hosts), strict=True))
         self._stop_on_problems()
         return result | {"changed": False, "deployments": deployments}
 

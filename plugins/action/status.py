@@ -66,5 +66,5 @@ def _row(engineer: Engineer, host: str, live: dict | None) -> dict[str, str]:
 def table(rows: list[dict[str, str]]) -> list[str]:
     """Lines of a table with aligned columns."""
     cells = [COLUMNS, *(tuple(row.values()) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

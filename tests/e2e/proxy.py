@@ -22,14 +22,17 @@ class Proxy:
     Args:
         kubeconfig: the engineer's kubeconfig.
         directory: where a kubeconfig that names the proxy is written.
-        after: called after each write that took effect, with their number so far, before the client gets its answer.
+
+    Attributes:
+        writes: method and path of each write that took effect.
+        after: called after each of them, before the client gets its answer.
     """
 
-    def __init__(self, kubeconfig: Path, directory: Path, after: Callable[[int], None] = lambda number: None):
+    def __init__(self, kubeconfig: Path, directory: Path):
         from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 
         self.writes: list[str] = []
-        self._after = after
+        self.after: Callable[[], None] = lambda: None
         self._kube = Kube(str(kubeconfig))
         self._lock = threading.Lock()
         proxy = self
@@ -79,7 +82,7 @@ class Proxy:
         if handler.command != "GET" and "dryRun" not in query and answer.status < 300:
             with self._lock:
                 self.writes.append(f"{handler.command} {urllib.parse.urlsplit(handler.path).path}")
-                self._after(len(self.writes))
+                self.after()
         try:
             handler.send_response(answer.status)
             handler.send_header("Content-Type", answer.headers.get("Content-Type", "application/json"))

@@ -84,7 +84,8 @@ def test_engineers_cannot_reach_each_other(kubeconfigs):
 
 def test_connect_serves_an_openai_client(start, environment, kubeconfigs):
     """The env file, and an answer through the forwarded port with the unchanged client."""
-    process = start("playbooks/connect.yml", "inventories/alice", SANDBOX, extra=("-e", "llm_connect_seconds=60"), env={"ANSIBLE_STDOUT_CALLBACK": "default"})
+    extra, env = ("-e", "llm_connect_seconds=60"), {"ANSIBLE_STDOUT_CALLBACK": "default"}
+    process = start("playbooks/connect.yml", "inventories/alice", SANDBOX, extra=extra, env=env)
     try:
         for line in process.stdout:
             if "serving at" in line:

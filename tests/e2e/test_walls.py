@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, POD
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, POD
 
 ASK = """
 import json, os, urllib.request

@@ -17,7 +17,7 @@ import os
 import ssl
 import tempfile
 import urllib.parse
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from ..errors import UserError, library
 
@@ -110,7 +110,7 @@ class Kube:
     def check_expiry(self) -> None:
         """Raise a sentence if the kubeconfig's certificate has expired, before any request is spent on it."""
         expiry = self.certificate_expiry()
-        if expiry and expiry < datetime.now(timezone.utc):
+        if expiry and expiry < datetime.now(UTC):
             raise KubeError(self._refused())
 
     def close(self) -> None:
@@ -177,7 +177,7 @@ class Kube:
 
     def _refused(self) -> str:
         expiry = self.certificate_expiry()
-        if expiry and expiry < datetime.now(timezone.utc):
+        if expiry and expiry < datetime.now(UTC):
             return (
                 f"The kubeconfig {self.kubeconfig} expired on {expiry:%Y-%m-%d %H:%M} UTC. Ask the platform's admin for a "
                 "new one (playbooks/platform.yml renews it), or point llm_kubeconfig at a valid file."
