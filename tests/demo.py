@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-INVENTORIES = ("inventories/platform", "inventories/alice", "inventories/bob", "tests/sandbox/inventory")
-# Without the sandbox's own platform: another cluster's nodes and monitoring are not touched.
-FOREIGN = ("--skip-tags", "exoscale,nvidia_utilities,monitoring")
+INVENTORIES = ("inventories/platform", "inventories/alice", "inventories/bob")
+KUBECONFIGS = f"{REPOSITORY}/.sandbox/kubeconfigs"
+# With CLUSTER: nobody's nodes and monitoring are touched, and images and hub are the real ones.
+BORROWED = ("--skip-tags", "exoscale,nvidia_utilities,monitoring", "-e", f"llm_kubeconfig_dir={KUBECONFIGS}",
+            "-e", f"sks_gpu_nodes_kubeconfig={KUBECONFIGS}/admin.yml")
 
 
 def main() -> int:
@@ -27,8 +29,7 @@ def main() -> int:
     if subprocess.run([sys.executable, "-m", "tests.sandbox", "up"], cwd=REPOSITORY).returncode:
         return 1
     command = ["ansible-playbook", "site.yml", *(word for path in INVENTORIES for word in ("-i", path))]
-    if os.environ.get("CLUSTER"):
-        command += FOREIGN
+    command += BORROWED if os.environ.get("CLUSTER") else ("-i", "tests/sandbox/inventory")
     heading(" ".join(command))
     if playbook(command)[0]:
         return 1

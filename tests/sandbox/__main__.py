@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 
-from . import build, cluster, dockerd, standins, tables
+from . import borrowed, build, cluster, dockerd, standins, tables
 from .progress import SandboxError, say
 
 
@@ -25,7 +25,7 @@ def docker_answers() -> bool:
 
 def up(name: str) -> None:
     if os.environ.get("CLUSTER"):
-        cluster.borrow(os.environ["CLUSTER"])
+        borrowed.up(os.environ["CLUSTER"])
         return
     own = not docker_answers()
     if own and os.geteuid():
@@ -45,6 +45,8 @@ def up(name: str) -> None:
 
 
 def down(name: str) -> None:
+    if borrowed.MARK.exists():
+        borrowed.down()
     own = not docker_answers()
     this = cluster.Cluster(name, own)
     this.delete()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import build, dockerd, standins, tables
 from .dockerd import SHARED
-from .progress import SandboxError, output, run, say, stage
+from .progress import SandboxError, output, run, stage
 
 
 class Cluster:
@@ -226,15 +226,3 @@ def tools(kubernetes: Path, kind: Path, private: bool) -> None:
     enter = f'nsenter --net="/proc/$(cat /proc/$(cat {dockerd.PID})/task/*/children | cut -d" " -f1)/ns/net" '
     kind_script.write_text(f"#!/bin/sh\nexec {enter if private else ''}{folder}/kind-program \"$@\"\n")
     kind_script.chmod(0o755)
-
-
-def borrow(context: str) -> None:
-    """CLUSTER=CONTEXT: write nothing but an environment with that context of the user's own kubeconfig."""
-    folder = SHARED / "cluster"
-    folder.mkdir(parents=True, exist_ok=True)
-    text = output(["kubectl", "config", "view", "--raw", "--minify", "--flatten", f"--context={context}"])
-    (folder / "admin.kubeconfig").touch(0o600)
-    (folder / "admin.kubeconfig").write_text(text)
-    (SHARED / "env").write_text(f"export KUBECONFIG={shlex.quote(str(folder / 'admin.kubeconfig'))}\n"
-                                f'export PATH={shlex.quote(f"{build.REPOSITORY}/.venv/bin")}:"$PATH"\n')
-    say(f"wrote {SHARED / 'env'} for the context {context}; no stand-ins run")
