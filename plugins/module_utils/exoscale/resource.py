@@ -1,0 +1,227 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules for Exoscale have in common: a class for each is all that a module adds."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.client import Answer, Exoscale
+from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.errors import ExoscaleError
+
+ARGUMENTS = {
+    "zone": {"type": "str", "required": True},
+    "api_key": {"type": "str", "no_log": True},
+    "api_secret": {"type": "str", "no_log": True},
+    "timeout": {"type": "int", "default": 1200},
+}
+STATE = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
+# States that nothing changes by itself. An object in any other state, known here or not, is waited for.
+STEADY = ("running", "degraded", "error")
+
+
+class ExoscaleModule:
+    """What a module does with the API of its zone. A subclass implements ``present`` and, if it has STATE, ``absent``."""
+
+    def __init__(self, module: AnsibleModule):
+        self.module = module
+        self.options = module.params
+        zone, key, secret, timeout = (module.params[name] for name in ARGUMENTS)
+        self.api = Exoscale(zone, key, secret, timeout)
+
+    @classmethod
+    def run(cls, argument_spec: dict) -> None:
+        """Run the module, whose own options are given, to its end."""
+        module = AnsibleModule(
+            argument_spec=ARGUMENTS | argument_spec,
+            required_together=[("api_key", "api_secret")],
+            supports_check_mode=True,
+        )
+        try:
+            this = cls(module)
+            module.exit_json(**(this.absent() if module.params.get("state") == "absent" else this.present()))
+        except ExoscaleError as error:
+            module.fail_json(msg=str(error))
+
+    def present(self) -> dict:
+        """Bring about what the options ask for; return the module's result."""
+        raise NotImplementedError
+
+    def absent(self) -> dict:
+        """Take it away; return the module's result."""
+        raise NotImplementedError
+
+    def find_cluster(self, name: str) -> tuple[Answer | None, list[str]]:
+        """The cluster of this name or id with its node pools, or None, and the names of all clusters in the zone."""
+        clusters = self.api.call("list-sks-clusters")["sks-clusters"]
+        found = [cluster for cluster in clusters if name in (cluster["name"], cluster["id"])]
+        return only(f"clusters named {name} in {self.api.zone}", found), [cluster["name"] for cluster in clusters]
+
+    def cluster(self) -> Answer | None:
+        """The cluster that the option ``cluster`` names.
+
+        None where there is none and that is no error: nothing is left to remove, or in check mode this run would make it.
+
+        Raises:
+            ExoscaleError: there is no such cluster.
+        """
+        name = self.options["cluster"]
+        found, names = self.find_cluster(name)
+        if not found and not self.module.check_mode and self.options.get("state") != "absent":
+            raise ExoscaleError(f"There is no cluster {name} in {self.api.zone}. {hint(name, names)}")
+        return found
+
+    def result(self, title: str, before: dict, after: dict) -> dict:
+        """The part of a module's result that tells what changed from one description to another."""
+        if before == after:
+            return {"changed": False}
+        return {
+            "changed": True,
+            "diff": {"before_header": title, "after_header": title, "before": before, "after": after},
+        }
+
+
+class Resource(ExoscaleModule):
+    """An object at Exoscale. Subclasses say what it is; this brings it to what the options ask for.
+
+    A description of it is a dict of fields, named and valued like the options; an empty one means that it does not exist.
+    """
+
+    kind = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.options['name']} in {self.api.zone}"
+
+    def read(self) -> Answer | None:
+        """The live object as the API gives it, at the cost of one list; None where there is none."""
+        raise NotImplementedError
+
+    def describe(self, live: Answer) -> dict:
+        """The description of the live object."""
+        raise NotImplementedError
+
+    def desired(self, live: Answer | None) -> dict:
+        """The description that the options ask for. What no option names stays as it is.
+
+        Raises:
+            ExoscaleError: it cannot be had, or not from what is there.
+        """
+        raise NotImplementedError
+
+    def create(self, wanted: dict) -> None:
+        """Make the object, and wait until it is made."""
+        raise NotImplementedError
+
+    def update(self, live: Answer, changes: dict) -> None:
+        """Change these fields of the live object, and wait until that is done."""
+        raise NotImplementedError
+
+    def delete(self, live: Answer) -> None:
+        """Remove the live object, and wait until it is gone."""
+        raise NotImplementedError
+
+    def facts(self, live: Answer) -> dict:
+        """What the module returns of a live object."""
+        raise NotImplementedError
+
+    def present(self) -> dict:
+        """See ExoscaleModule."""
+        return self.converge(self._desired)
+
+    def absent(self) -> dict:
+        """See ExoscaleModule."""
+        return self.converge(lambda live: {})
+
+    def converge(self, desired: Callable[[Answer | None], dict]) -> dict:
+        """Bring the object to a description, which depends on what is there; return the module's result."""
+        live = self.read() if self.module.check_mode else self._settled()
+        before, after = self._describe(live), desired(live)
+        if before != after and not self.module.check_mode:
+            live = self._bring(live, desired)
+        return self.result(str(self), before, after) | (self.facts(live) if live else {})
+
+    def _describe(self, live: Answer | None) -> dict:
+        return self.describe(live) if live else {}
+
+    def _desired(self, live: Answer | None) -> dict:
+        if live and live["state"] == "error":
+            raise ExoscaleError(
+                f"The {self} is in the state error (id {live['id']}): remove it with state absent and run again, or ask "
+                "Exoscale's support."
+            )
+        return self.desired(live)
+
+    def _bring(self, live: Answer | None, desired: Callable[[Answer | None], dict]) -> Answer | None:
+        """Write, and look whether it came about.
+
+        After a lost answer a write may have taken effect: the object is read again before anything is written again.
+        """
+        for pause in (1.0, 3.0, None):
+            wanted = desired(live)
+            if self._describe(live) == wanted:
+                return live
+            try:
+                self._write(live, wanted)
+                break
+            except ExoscaleError as error:
+                if pause is None or not error.transient:
+                    raise
+            time.sleep(pause)
+            live = self._settled()
+        for pause in (0.5, 1.0, 3.0, 0.0):  # what was written may be shown only a moment later
+            live = self._settled()
+            shown = self._describe(live)
+            if shown == wanted:
+                return live
+            time.sleep(pause)
+        fields = ", ".join(name for name in shown | wanted if shown.get(name) != wanted.get(name))
+        raise ExoscaleError(f"Exoscale accepted the change of the {self}, but shows another {fields}: run again.")
+
+    def _write(self, live: Answer | None, wanted: dict) -> None:
+        if not wanted:
+            self.delete(live)
+        elif not live:
+            self.create(wanted)
+        else:
+            shown = self.describe(live)
+            self.update(live, {name: value for name, value in wanted.items() if value != shown[name]})
+
+    def _settled(self) -> Answer | None:
+        """The live object, once nothing changes it any more."""
+        for live in self.api.poll(self.read, self.read()):
+            if live is None or live["state"] in STEADY:
+                return live
+        raise ExoscaleError(
+            f"The {self} is still in the state {live['state']} after {self.api.timeout} s: run again later, or with a "
+            "longer timeout."
+        )
+
+
+def only(what: str, found: list[Answer]) -> Answer | None:
+    """The one object that was found, or None.
+
+    Raises:
+        ExoscaleError: there are several, and no telling which one is meant.
+    """
+    if len(found) > 1:
+        ids = ", ".join(entry["id"] for entry in found)
+        raise ExoscaleError(f"There are {len(found)} {what} (ids {ids}): delete or rename all but one.")
+    return found[0] if found else None
+
+
+def body(fields: dict) -> dict:
+    """Fields of a description as the API names them."""
+    return {name.replace("_", "-"): value for name, value in fields.items()}
+
+
+def hint(name: str, names: list[str]) -> str:
+    """What a user may have meant by a name that does not exist; where nothing is like it, what there is."""
+    near = [other for other in names if other.endswith(f".{name}")] or difflib.get_close_matches(name, names)
+    if near:
+        return f"Is {' or '.join(sorted(near))} meant?"
+    return f"There are {', '.join(sorted(names)) or 'none'}."
