@@ -8,6 +8,7 @@ then ends; one that ends badly is undone, except that a new object stays, in the
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import re
 import threading
@@ -74,7 +75,7 @@ class Organisation:
             raise Refusal(501, f"The sandbox does not have the operation {operation}")
         with self.lock:
             self.settle()
-            return method(request)
+            return copy.deepcopy(method(request))
 
     # Time
 
@@ -132,12 +133,12 @@ class Organisation:
 
     def _end(self, operation: dict) -> None:
         kind, reference = operation["_kind"], operation["reference"]["id"]
-        record, ends = self._state[kind][reference], operation["_ends"]
+        record, before, ends = self._state[kind][reference], operation.pop("_before"), operation["_ends"]
         good = ends in ("success", "never")
         operation["state"] = "success" if good else ends
         if not good:
             operation |= operation["_why"]
-            self._state[kind][reference] = operation["_before"] or record | {"state": "error"}
+            self._state[kind][reference] = before or record | {"state": "error"}
         elif record["state"] == "deleting":
             del self._state[kind][reference]
             if self._state["bound"] == reference:
