@@ -58,17 +58,20 @@ def state(kube: Kube, live: dict) -> State:
         failed = "Failed" in conditions
     elif live["kind"] == "DaemonSet":
         wanted = status.get("desiredNumberScheduled", 0)
-        if current and status.get("updatedNumberScheduled", 0) == status.get("numberReady", 0) == wanted:
+        updated = status.get("updatedNumberScheduled", 0)
+        if current and updated == status.get("numberReady", 0) == wanted:
             return State(True, False, "ready")
         failed = False
     else:
         wanted = spec.get("replicas", 1)
-        counts = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "availableReplicas")]
-        if current and counts == [wanted] * 3:
+        updated = status.get("updatedReplicas", 0)
+        if current and status.get("replicas", 0) == updated == status.get("availableReplicas", 0) == wanted:
             return State(True, False, "ready")
         failed = False
-        if "ReplicaFailure" in conditions:
+        if current and "ReplicaFailure" in conditions:
             return State(False, True, f"no pod is allowed: {conditions['ReplicaFailure'].get('message', '')}")
+    if live["kind"] != "Job" and not (current and updated):  # what the pods of a former state say is of no interest
+        return State(False, False, "waiting for a pod")
     return _pods(kube, live, failed)
 
 

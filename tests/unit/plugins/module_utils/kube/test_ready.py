@@ -66,6 +66,12 @@ def test_a_hopeless_container_fails_with_its_last_words(reason, text):
     assert ready.state(Cluster(container({"waiting": {"reason": reason}})), deployment()) == (False, True, text)
 
 
+@pytest.mark.parametrize("status", [{"observedGeneration": 1}, {"updatedReplicas": 0}])
+def test_pods_of_a_former_state_do_not_fail_the_present_one(status):
+    crashed = container({"waiting": {"reason": "CrashLoopBackOff"}})
+    assert ready.state(Cluster(crashed), deployment(**status)) == (False, False, "waiting for a pod")
+
+
 def test_out_of_memory_is_named():
     ended = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
     crashed = container({"waiting": {"reason": "CrashLoopBackOff"}}, lastState=ended)
