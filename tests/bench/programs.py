@@ -2,13 +2,12 @@
 """The programs that the bench needs, built from Go modules into the sandbox's cache."""
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from tests.sandbox import build, tables
-from tests.sandbox.progress import run, stage
+from tests.sandbox import build
+from tests.sandbox.steps import GoModule
 
-HELM = Path(__file__).parent / "helm"  # go.mod and go.sum pin it
+HELM = GoModule("helm.sh/helm/v4@v4.3.1", "h1:UndCoLe9UPmNoL7IvWzaUXveL7T5t/ijoorEmgJdI9g=", "./cmd/helm")
 
 
 def kubernetes() -> Path:
@@ -17,21 +16,8 @@ def kubernetes() -> Path:
 
 
 def kubectl() -> Path:
-    """kubectl by itself: as a part of the sandbox's one binary it would start 70 ms later."""
-    return _built("kubectl", build.GO_SOURCES, "k8s.io/kubernetes/cmd/kubectl",
-                  f"-X k8s.io/component-base/version.gitVersion={tables.KUBERNETES}")
+    return build.go("kubectl")
 
 
 def helm() -> Path:
-    return _built("helm", HELM, "helm.sh/helm/v4/cmd/helm")
-
-
-def _built(name: str, module: Path, package: str, flags: str = "") -> Path:
-    env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
-
-    def make(work: Path, out: Path) -> None:
-        with stage(f"compiling {name} (Go; minutes when nothing is cached)"):
-            run(["go", "build", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", out, package], build.log(name),
-                cwd=module, env=env)
-
-    return build.product(name, build.digest(module / "go.mod", module / "go.sum", package, flags), make)
+    return build.go_module("helm", HELM)

@@ -37,7 +37,7 @@ def up(name: str) -> None:
         needs = [*(lambda n=n: build.layer(n) for n in tables.NODE_LAYERS), build.workers_archive, *needs]
     with build.exclusive(build.CACHE / "lock", "the cache"):
         build.build(needs)
-    cluster.tools(build.go("kubernetes"), build.go("kind"), own)
+    cluster.tools(own)
     if own:
         dockerd.start()
     this.up()

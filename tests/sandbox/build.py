@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from . import images, steps, tables
-from .progress import fail, run, say, stage
+from .progress import SandboxError, fail, output, run, say, stage
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -105,13 +106,17 @@ def log(name: str) -> Path:
 @cache
 def go_key(program: str) -> str:
     """Hash of a program's inputs: the module's pins and, for a package of ours, its sources."""
+    if program in tables.GO_MODULES:
+        return digest(tables.GO_MODULES[program])
     package = tables.GO[program]
     sources = sorted((GO_SOURCES / package).glob("*.go")) if package.startswith("./") else []
     return digest(tables.KUBERNETES, package, GO_SOURCES / "go.mod", GO_SOURCES / "go.sum", *sources)
 
 
 def go(program: str) -> Path:
-    """The built program; the first call builds all that are missing, because they share most packages."""
+    """The built program; the first call builds all of images/go that are missing, as they share most packages."""
+    if program in tables.GO_MODULES:
+        return go_module(program, tables.GO_MODULES[program])
     with _locks["go"]:
         missing = {p for p in tables.GO if not (CACHE / f"{p}-{go_key(p)}").exists()}
         for group in (missing - tables.GO_APART, missing & tables.GO_APART):
@@ -128,12 +133,34 @@ def _go_build(programs: list[str]) -> None:
               "gitCommit": "moduleproxy", "buildDate": "1970-01-01T00:00:00Z"}  # empty values make Kubernetes panic
     flags = " ".join(["-s -w", *(f"-X {package}.{key}={value}" for key, value in values.items()
                                  for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"))])
-    env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
     with scratch() as work:
         run(["go", "build", "-v", "-trimpath", "-ldflags", flags, "-o", f"{work}/",
-             *(tables.GO[p] for p in programs)], log("go"), cwd=GO_SOURCES, env=env)
+             *(tables.GO[p] for p in programs)], log("go"), cwd=GO_SOURCES, env=_go_environment())
         for program in programs:
             (work / program).rename(CACHE / f"{program}-{go_key(program)}")
+
+
+def go_module(name: str, program: steps.GoModule) -> Path:
+    """The built program of a module of its own."""
+    def make(work: Path, out: Path) -> None:
+        with stage(f"compiling {name} (Go; minutes when nothing is cached)"):
+            module = json.loads(output(["go", "mod", "download", "-json", program.module], cwd=work))
+            if module["Sum"] != program.sum:
+                raise SandboxError(f"The Go module {program.module} is not the one that tables.py names.")
+            source = work / "source"
+            shutil.copytree(module["Dir"], source, copy_function=shutil.copyfile)
+            for path in (source, *source.rglob("*")):
+                path.chmod(0o755 if path.is_dir() else 0o644)  # the module cache is read-only
+            for path, text in program.files:
+                (source / path).write_text(text)
+            run(["go", "build", "-trimpath", "-ldflags", f"-s -w {program.flags}", "-o", out, program.package],
+                log(name), cwd=source, env=_go_environment())
+
+    return product(name, digest(program), make)
+
+
+def _go_environment() -> dict[str, str]:
+    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
 
 
 # Layers and images

@@ -211,12 +211,12 @@ def others(name: str) -> list[str]:
     return [other for other in found if other != name]
 
 
-def tools(kubernetes: Path, kind: Path, private: bool) -> None:
+def tools(private: bool) -> None:
     """Fill .sandbox/bin: kubectl, kind (in the engine's network), docker, exo where the user has one."""
     folder = SHARED / "bin"
     folder.mkdir(parents=True, exist_ok=True)
-    links = {"kubectl": kubernetes, "kind-program": kind, "docker": Path(shutil.which("docker") or "docker"),
-             "exo": Path(os.environ.get("EXO_BIN") or "exo")}
+    links = {"kubectl": build.go("kubectl"), "kind-program": build.go("kind"),
+             "docker": Path(shutil.which("docker") or "docker"), "exo": Path(os.environ.get("EXO_BIN") or "exo")}
     for name, target in links.items():
         (folder / name).unlink(missing_ok=True)
         if target.is_absolute():

@@ -67,6 +67,16 @@ def _apt(suite: str, cache: Path, log: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
+class GoModule:
+    """A program of somebody's Go module, built with that module's own pins after some of its files were replaced."""
+    module: str  # path@version
+    sum: str  # of the module in Go's checksum database; its go.sum, which is in it, pins the rest
+    package: str
+    flags: str = ""  # for the linker
+    files: tuple[tuple[str, str], ...] = ()  # path and text
+
+
+@dataclass(frozen=True)
 class Files:
     """Small files with their text."""
     texts: dict[str, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .images import Image
-from .steps import Bootstrap, Check, Copy, Debs, Files, Go, KindFiles, Links, Script, Wheels
+from .steps import Bootstrap, Check, Copy, Debs, Files, Go, GoModule, KindFiles, Links, Script, Wheels
 
 # Versions. Go modules are pinned by images/go/go.mod and go.sum: the first six must agree with it.
 KUBERNETES = "v1.34.4"
@@ -14,7 +14,7 @@ KUBE_ROUTER = "v1.6.1"
 LOCAL_PATH = "v0.0.30"
 PAUSE = "3.10.1"  # the tag kubeadm asks for; also in files/node-base.sh
 LLAMA_SERVER = "0.7.0"  # as served by Debian forky
-PROMETHEUS = "2.42.0"  # as served by Debian bookworm
+PROMETHEUS = "3.7.3"  # Go modules call it v0.307.3; Debian's cannot discover pods
 HUGGINGFACE_HUB = "2.4.0"  # pinned with its dependencies in images/downloader.txt
 
 # Addresses. The host's and the engine's end of the pair that joins them; the engine's is SANDBOX_ADDRESS.
@@ -49,6 +49,7 @@ SYSCTLS = {"vm.overcommit_memory": None, "kernel.panic": None, "kernel.panic_on_
 # Programs of images/go: name -> package.
 GO = {
     "kubernetes": "./kubernetes",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",  # not as a part of the above, which starts 70 ms later
     "kind": "sigs.k8s.io/kind",
     "coredns": "./coredns",
     "kube-router": "github.com/cloudnativelabs/kube-router/cmd/kube-router",
@@ -58,6 +59,14 @@ GO = {
     "device_plugin": "./device_plugin",
 }
 GO_APART = {"local-path-provisioner"}  # its Sirupsen/logrus collides with sirupsen/logrus in a common build
+GO_MODULES = {
+    "prometheus": GoModule(
+        "github.com/prometheus/prometheus@v0.307.3", "h1:zGIN3EpiKacbMatcUL2i6wC26eRWXdoXfNPjoBc2l34=",
+        "./cmd/prometheus", f"-X github.com/prometheus/common/version.Version={PROMETHEUS}",
+        # Without the service discovery of all the clouds, whose libraries would take most of the time.
+        (("plugins/plugins.go",
+          'package plugins\n\nimport _ "github.com/prometheus/prometheus/discovery/kubernetes"\n'),)),
+}
 
 NODE_PACKAGES = """systemd systemd-sysv dbus iptables nftables iproute2 kmod procps mount ethtool socat conntrack
     containerd runc containernetworking-plugins ca-certificates libseccomp2 jq curl e2fsprogs pigz"""
@@ -91,9 +100,7 @@ LAYERS = {
     "local-path-provisioner": (Go("local-path-provisioner", "usr/local/bin/local-path-provisioner"),),
     "device_plugin": (Go("device_plugin", "usr/local/bin/device_plugin"),),
     "llama-server": (Debs("forky", LLAMA, expect=("llama.cpp-tools", LLAMA_SERVER)), Check("llama-server --version")),
-    "prometheus": (
-        Debs("bookworm", f"{LIBC} prometheus", expect=("prometheus", PROMETHEUS), without=("usr/bin/promtool",)),
-        Check("prometheus --version")),
+    "prometheus": (Go("prometheus", "usr/local/bin/prometheus"), Check("prometheus --version")),
     "python": (Debs("bookworm", PYTHON), Check("python3 -c 'import ssl, sqlite3, lzma, bz2, ctypes, uuid'")),
     "huggingface_hub": (Wheels("images/downloader.txt", "usr/lib/python3/dist-packages"),),
     "tgi": (Copy("tgi.py", "usr/local/bin/text-generation-launcher", 0o755),),

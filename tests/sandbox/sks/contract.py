@@ -53,33 +53,38 @@ class Contract:
             return None if body in (None, {}) else f"{operation.name} takes no body"
         if body is None:
             return f"{operation.name} needs a body"
-        return self._problem(_content(operation.described["requestBody"]), body)
+        return self._problem(_content(operation.described["requestBody"]), body, open_references=True)
 
     def problem_of_answer(self, operation: Operation, answer: Any) -> str | None:
         """What is wrong with an answer to a good request."""
         return self._problem(_content(operation.described["responses"]["200"]), answer)
 
-    def _problem(self, schema: dict, value: Any) -> str | None:
+    def _problem(self, schema: dict, value: Any, open_references: bool = False) -> str | None:
         if id(schema) not in self._validators:
-            self._validators[id(schema)] = Draft202012Validator(self._converted(schema), format_checker=FormatChecker())
+            self._validators[id(schema)] = Draft202012Validator(
+                self._converted(schema, open_references), format_checker=FormatChecker())
         error = best_match(self._validators[id(schema)].iter_errors(value))
         return error and f"{'.'.join(map(str, error.absolute_path)) or 'body'}: {error.message}"
 
-    def _converted(self, schema: dict) -> dict:
-        """OpenAPI 3.0's dialect as JSON Schema; an object has the listed properties only, if some are listed."""
-        if reference := schema.get("$ref"):
-            schema = self._schemas[reference.rpartition("/")[2]] | {k: v for k, v in schema.items() if k != "$ref"}
+    def _converted(self, schema: dict, open_references: bool) -> dict:
+        """OpenAPI 3.0's dialect as JSON Schema; an object has the listed properties only, if some are listed.
+
+        In requests, references may have more: exo sends the whole object where the document has its id alone.
+        """
         schema = dict(schema)
+        if name := schema.pop("$ref", "").rpartition("/")[2]:
+            schema = self._schemas[name] | schema
         for bound in ("minimum", "maximum"):
             exclusive = f"exclusive{bound.capitalize()}"
             if schema.pop(exclusive, False):
                 schema[exclusive] = schema.pop(bound)
         if "properties" in schema:
-            schema["properties"] = {name: self._converted(inner) for name, inner in schema["properties"].items()}
-            schema.setdefault("additionalProperties", False)
-        for name in ("items", "additionalProperties"):
-            if isinstance(schema.get(name), dict):
-                schema[name] = self._converted(schema[name])
+            schema["properties"] = {
+                inner: self._converted(described, open_references) for inner, described in schema["properties"].items()}
+            schema.setdefault("additionalProperties", open_references and name.endswith("-ref"))
+        for keyword in ("items", "additionalProperties"):
+            if isinstance(schema.get(keyword), dict):
+                schema[keyword] = self._converted(schema[keyword], open_references)
         return {"anyOf": [schema, {"type": "null"}]} if schema.pop("nullable", False) else schema
 
 

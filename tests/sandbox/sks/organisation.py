@@ -343,7 +343,7 @@ class Organisation:
         return shown(self._pool(request))
 
     def create_sks_nodepool(self, request: Request) -> dict:
-        cluster, given = self._cluster(request), request.body
+        cluster, given = self._cluster(request), pool_fields(request.body)
         if cluster["state"] in BUSY:
             raise Refusal(409, f"Cluster {cluster['id']} is {cluster['state']}")
         self._check_pool(request, given)
@@ -357,7 +357,7 @@ class Organisation:
     def update_sks_nodepool(self, request: Request) -> dict:
         pool = self._pool(request)
         self._check_pool(request, request.body)
-        return self._start(request, "nodepools", without_null(pool | request.body), "updating")
+        return self._start(request, "nodepools", without_null(pool | pool_fields(request.body)), "updating")
 
     def scale_sks_nodepool(self, request: Request) -> dict:
         pool, size = self._pool(request), request.body["size"]
@@ -467,3 +467,12 @@ def cluster_fields(before: dict, given: dict) -> dict:
         return given
     audit = {"enabled": True} | before.get("audit", {}) | given["audit"]
     return given | {"audit": {name: value for name, value in audit.items() if name != "bearer-token"}}
+
+
+def pool_fields(given: dict) -> dict:
+    """The fields of a node pool in a request, with references that are ids and nothing else."""
+    def reduced(value: Any) -> Any:
+        if isinstance(value, list):
+            return [reduced(element) for element in value]
+        return {"id": value["id"]} if isinstance(value, dict) and "id" in value else value
+    return {name: value if name in ("labels", "taints") else reduced(value) for name, value in given.items()}
