@@ -209,6 +209,12 @@ def test_a_pool_is_made_scaled_changed_and_deleted(account, cluster):
     assert account.list_instances() == {"instances": []}
 
 
+def test_references_may_be_whole_objects_as_exo_sends_them(account, cluster):
+    kind = next(entry for entry in account.list_instance_types()["instance-types"] if entry["family"] == "gpu3")
+    account.make("create_sks_nodepool", **account.pool(cluster, instance_type=kind))
+    assert account.get_sks_nodepool(**account.at(cluster))["instance-type"] == {"id": kind["id"]}
+
+
 def test_shrinking_takes_the_newest_instances_and_evicting_the_named_ones(account, cluster):
     account.make("create_sks_nodepool", **account.pool(cluster, size=4))
     ids = account.at(cluster)
