@@ -58,7 +58,7 @@ class Organisation:
     def __init__(self, file: Path | None, seconds: float, folder: Path | None):
         self._file, self._seconds, self._folder = file, seconds, folder
         self._authority = Authority(folder)
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
         self.changed = threading.Event()  # for who makes nodes of instances
         self._state: dict[str, Any] = {"bound": None, "clusters": {}, "nodepools": {}, "instances": {}, "operations": {}}
         if file and file.exists():
@@ -73,7 +73,7 @@ class Organisation:
         method = getattr(self, operation.replace("-", "_"), None)
         if not method:
             raise Refusal(501, f"The sandbox does not have the operation {operation}")
-        with self.lock:
+        with self._lock:
             self.settle()
             return copy.deepcopy(method(request))
 
@@ -81,9 +81,9 @@ class Organisation:
 
     def settle(self) -> None:
         """End the operations that are due, and give workers to instances that wait for one."""
-        with self.lock:
+        with self._lock:
             due = [operation for operation in self._state["operations"].values()
-                   if operation["state"] == "pending" and (operation["_due"] or time.time() + 1) <= time.time()]
+                   if operation["state"] == "pending" and operation["_due"] and operation["_due"] <= time.time()]
             for operation in due:
                 self._end(operation)
             if self._place() or due:
@@ -91,20 +91,20 @@ class Organisation:
 
     def pause(self) -> float | None:
         """Seconds until the next operation ends; None: none goes on."""
-        with self.lock:
+        with self._lock:
             due = [entry["_due"] for entry in self._state["operations"].values() if entry["state"] == "pending"]
         return min((max(0.0, moment - time.time()) for moment in due if moment), default=None)
 
     def release(self) -> None:
         """Let the operations end well that a fault keeps from ever ending."""
-        with self.lock:
+        with self._lock:
             for operation in self._state["operations"].values():
                 operation["_due"] = operation["_due"] or time.time()
             self._save()
 
     def nodes(self) -> dict[str, dict]:
         """Instances that shall be nodes now, by the worker that each of them has."""
-        with self.lock:
+        with self._lock:
             return {entry["_worker"]: dict(entry) for entry in self._state["instances"].values()
                     if entry["_worker"] and entry["state"] != "starting"}
 
@@ -113,14 +113,14 @@ class Organisation:
 
         `deleting` deletes it. A node pool loses the instances `leaving` first.
         """
-        fault, now = request.fault, time.time()
-        ends, before = fault.get("ends", "success"), self._state[kind].get(record["id"])
+        fault, before = request.fault, self._state[kind].get(record["id"])
+        ends = fault.get("ends", "success")
         if before and before["state"] in BUSY:
             raise Refusal(409, f"{kind[:-1]} {record['id']} is {before['state']}")
         why = {name: fault[name] for name in ("reason", "message") if name in fault}
         operation = {
             "id": str(uuid.uuid4()), "state": "pending", "reference": {"id": record["id"]}, "_kind": kind, "_ends": ends,
-            "_why": why, "_due": None if ends == "never" else now + self._seconds, "_before": before}
+            "_why": why, "_due": None if ends == "never" else time.time() + self._seconds, "_before": before}
         self._state["operations"][operation["id"]] = operation
         if fault.get("at_once"):
             operation |= {"state": ends} | why
