@@ -136,14 +136,13 @@ class Kubeconfig(ExoscaleModule):
         wanted = {"user": self.options["user"], "groups": sorted(set(self.options["groups"])), "mode": "0600"}
         if cluster:
             wanted |= {"cluster": cluster["id"], "server": _address(cluster["endpoint"])}
-        after = held
-        if not cluster or not wanted.items() <= held.items() or not renew_before < held["expires"] - now < ttl + SLACK:
+        result, in_file = {"changed": False}, held
+        if not (cluster and wanted.items() <= held.items() and renew_before < held["expires"] - now < ttl + SLACK):
             after = wanted | {"expires": now + ttl}
             if not self.module.check_mode:
                 self._write(cluster)
-                after = self._read()
-        result = self.result(f"kubeconfig {self.options['dest']}", _shown(held), _shown(after))
-        in_file = held if self.module.check_mode else after
+                after = in_file = self._read()
+            result = self.changed(f"kubeconfig {self.options['dest']}", _shown(held), _shown(after))
         return result | {"dest": self.options["dest"]} | ({"expires": _shown(in_file)["expires"]} if in_file else {})
 
     def _read(self) -> dict:

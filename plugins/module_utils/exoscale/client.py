@@ -35,7 +35,10 @@ T = TypeVar("T")
 
 
 class Answer(dict):
-    """A JSON object of an answer, in which a missing field is a sentence instead of a KeyError."""
+    """A JSON object of an answer, in which a field that is missing or null is a sentence instead of a KeyError."""
+
+    def __init__(self, fields: dict[str, Any]):
+        super().__init__((name, value) for name, value in fields.items() if value is not None)
 
     def __missing__(self, name: str):
         raise ExoscaleError(
@@ -133,7 +136,10 @@ class Exoscale:
     def _answer(self, operation: str, send: Callable[[], dict], repeat: bool) -> Answer:
         for pause in (*PAUSES, None) if repeat else (None,):
             try:
-                return json.loads(json.dumps(send()), object_hook=Answer)
+                answer = json.loads(json.dumps(send()), object_hook=Answer)
+                if isinstance(answer, Answer):
+                    return answer
+                raise ExoscaleError(f"Exoscale's answer to {operation} in {self.zone} is {answer!r}, which makes no sense.")
             except Refusal as refusal:
                 if pause is None or not refusal.passing:
                     raise self._sentence(operation, refusal) from None

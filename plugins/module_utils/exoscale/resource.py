@@ -76,10 +76,9 @@ class ExoscaleModule:
             raise ExoscaleError(f"There is no cluster {name} in {self.api.zone}. {hint(name, names)}")
         return found
 
-    def result(self, title: str, before: dict, after: dict) -> dict:
-        """The part of a module's result that tells what changed from one description to another."""
-        if before == after:
-            return {"changed": False}
+    @staticmethod
+    def changed(title: str, before: dict, after: dict) -> dict:
+        """The result of a module that changes something from one description to another."""
         return {
             "changed": True,
             "diff": {"before_header": title, "after_header": title, "before": before, "after": after},
@@ -142,8 +141,9 @@ class Resource(ExoscaleModule):
         live = self.read() if self.module.check_mode else self._settled()
         before, after = self._describe(live), desired(live)
         if before != after and not self.module.check_mode:
-            live = self._bring(live, desired)
-        return self.result(str(self), before, after) | (self.facts(live) if live else {})
+            live = self._bring(live, after, desired)
+        result = {"changed": False} if before == after else self.changed(str(self), before, after)
+        return result | (self.facts(live) if live else {})
 
     def _describe(self, live: Answer | None) -> dict:
         return self.describe(live) if live else {}
@@ -156,15 +156,12 @@ class Resource(ExoscaleModule):
             )
         return self.desired(live)
 
-    def _bring(self, live: Answer | None, desired: Callable[[Answer | None], dict]) -> Answer | None:
+    def _bring(self, live: Answer | None, wanted: dict, desired: Callable[[Answer | None], dict]) -> Answer | None:
         """Write, and look whether it came about.
 
         After a lost answer a write may have taken effect: the object is read again before anything is written again.
         """
         for pause in (1.0, 3.0, None):
-            wanted = desired(live)
-            if self._describe(live) == wanted:
-                return live
             try:
                 self._write(live, wanted)
                 break
@@ -173,6 +170,9 @@ class Resource(ExoscaleModule):
                     raise
             time.sleep(pause)
             live = self._settled()
+            wanted = desired(live)
+            if self._describe(live) == wanted:
+                return live
         for pause in (0.5, 1.0, 3.0, 0.0):  # what was written may be shown only a moment later
             live = self._settled()
             shown = self._describe(live)
@@ -221,7 +221,7 @@ def body(fields: dict) -> dict:
 
 def hint(name: str, names: list[str]) -> str:
     """What a user may have meant by a name that does not exist; where nothing is like it, what there is."""
-    near = [other for other in names if other.endswith(f".{name}")] or difflib.get_close_matches(name, names)
+    near = [other for other in names if other.endswith(f".{name}")] or difflib.get_close_matches(name, names, n=1)
     if near:
         return f"Is {' or '.join(sorted(near))} meant?"
     return f"There are {', '.join(sorted(names)) or 'none'}."
