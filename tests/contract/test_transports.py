@@ -15,6 +15,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.errors imp
 
 ZONE = "de-fra-1"
 CLUSTER = {"name": "llm", "level": "starter", "version": "1.34.4"}
+TAINTS = {"nodepool": {"value": "llm", "effect": "NoSchedule"}}
 SECRET = "secret-of-the-sandbox"
 
 
@@ -62,7 +63,7 @@ def test_a_write_is_followed_to_its_end(api, exoscale_server):
         ({"description": "-z --server"}, "description", "-z --server"),
         ({"kubelet-max-pods": None}, "kubelet-max-pods", None),
         ({"disk-size": 400}, "disk-size", 400),
-        ({"taints": {"nodepool": {"value": "llm", "effect": "NoSchedule"}}}, "taints", {"nodepool": {"value": "llm", "effect": "NoSchedule"}}),
+        ({"taints": TAINTS}, "taints", TAINTS),
     ],
 )
 def test_a_body_arrives_as_it_was_given(api, pool, body, field, value):

@@ -54,7 +54,10 @@ def find_transport(program: str | None, endpoint: str, credentials: Credentials)
 
 
 class Exo:
-    """The exo CLI, whose command ``x`` has a subcommand for each operation."""
+    """The exo CLI, whose command ``x`` has a subcommand for each operation.
+
+    It is told the zone's address rather than the zone, whose address it would ask for again with every call.
+    """
 
     def __init__(self, program: str, endpoint: str, credentials: Credentials):
         self._program = program
