@@ -93,12 +93,13 @@ class ActionModule(ActionBase):
         except ValueError as error:
             self._problems.append(f"{host}: {error}")
             return {}
-        self._problems += [f"{host}: {error}." for error in ArgumentSpecValidator(spec).validate(values).error_messages]
+        validated = ArgumentSpecValidator(spec).validate(values)
+        self._problems += [f"{host}: {error}." for error in validated.error_messages]
         for name in raw:
             if name.startswith(tuple(f"{role}_" for role in roles)) and name not in spec and name not in OWN_VARIABLES:
                 near = difflib.get_close_matches(name, spec, 1)
                 self._problems.append(f"{host}: there is no variable {name}" + (f"; did you mean {near[0]}?" if near else "."))
-        return values | {"engine": engine, "engineer": self._variables.engineer(host)}
+        return validated.validated_parameters | {"engine": engine, "engineer": self._variables.engineer(host)}
 
     def _pools(self, values: dict[str, dict]) -> list[dict]:
         """The platform's GPU pools: from its own inventory where that is given, else from its record on the cluster."""

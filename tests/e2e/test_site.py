@@ -55,12 +55,13 @@ def test_check_mode_after_a_run_says_nothing_changes_and_writes_nothing(run, tmp
 def test_one_edited_variable_changes_one_host(run, objects):
     """In check mode the diff is exact, and names only what the variable reaches."""
     before = objects("llm-alice"), objects("llm-bob")
-    edit = ("-e", json.dumps({"llm_extra_env": {"EDITED": "1"}}), "--limit", "bob-chat", "--check", "--diff")
+    edit = ("-e", "llm_context=1024", "-e", "llm_replicas=1", "--limit", "bob-chat", "--check", "--diff")
     result = run("site.yml", "inventories/alice", "inventories/bob", SANDBOX, extra=edit)
     assert result.changed == {"bob-chat"}
     (diffs,) = [entry["diff"] for _task, _host, entry in result.results if entry.get("diff")]
     assert [diff["after_header"] for diff in diffs] == ["Deployment llm-bob/bob-chat"]
-    assert "EDITED" in diffs[0]["after"] and "EDITED" not in diffs[0]["before"]
+    (edited,) = set(diffs[0]["after"].splitlines()) - set(diffs[0]["before"].splitlines())
+    assert edited.split() == ["-", "'4096'"]  # of four slots together
     assert (objects("llm-alice"), objects("llm-bob")) == before
 
 
