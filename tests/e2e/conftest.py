@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -86,6 +89,15 @@ def finished(process: subprocess.Popen) -> Run:
             for host, result in task["hosts"].items()
         ]
     return Run(process.returncode, text, stats, results)
+
+
+def kill(pid: int) -> None:
+    """Kill a playbook at once with its workers, which Ansible puts into sessions of their own."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    for child in children.read_text().split() if children.exists() else ():
+        kill(int(child))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")

