@@ -45,7 +45,7 @@ def start(sandbox: str, state: Path, address: str, prefix: list[str]) -> None:
         listen = f"{address}:{port(name, sandbox)}"
         path, pid_file, log = build.HERE / script, state / f"{name}.pid", state / "log" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        key = build.digest(path)
+        key = build.digest(*sorted(build.HERE.rglob("*.py")))
         pid = dockerd.is_ours(pid_file, script, listen)
         if pid and Path(f"/proc/{pid}/ns/net").readlink() == Path(namespace).readlink():
             if (state / f"{name}.key").exists() and (state / f"{name}.key").read_text() == key:
