@@ -91,25 +91,14 @@ expires:
 import base64
 import os
 import stat
-import sys
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import library
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.client import Answer
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.errors import ExoscaleError
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.resource import ExoscaleModule
 from ansible_collections.selfhosted.llm.plugins.module_utils.files import write_private
-
-try:
-    import yaml
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-
-    USER, GROUP = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME
-except ImportError as error:
-    MISSING = error.name
-else:
-    MISSING = None
 
 # Clocks may differ by this much.
 SLACK = timedelta(minutes=5)
@@ -123,16 +112,11 @@ class Kubeconfig(ExoscaleModule):
 
     def present(self) -> dict:
         """Write the file where it is not as the options ask for; return the module's result."""
-        if MISSING:
-            raise ExoscaleError(
-                f"The Python library {MISSING} is missing in {sys.executable}: run `{sys.executable} -m pip install "
-                "cryptography PyYAML`."
-            )
         now, ttl = datetime.now(UTC), timedelta(seconds=self.options["ttl"])
         renew_before = ttl / 3 if self.options["renew_before"] is None else timedelta(seconds=self.options["renew_before"])
         if not timedelta() <= renew_before < ttl:
             raise ExoscaleError(f"renew_before is {renew_before}, which is not between 0 and the ttl of {ttl}.")
-        cluster, held = self.cluster(), self._read()
+        held, cluster = self._read(), self.cluster()
         wanted = {"user": self.options["user"], "groups": sorted(set(self.options["groups"])), "mode": "0600"}
         if cluster:
             wanted |= {"cluster": cluster["id"], "server": _address(cluster["endpoint"])}
@@ -150,15 +134,19 @@ class Kubeconfig(ExoscaleModule):
 
         Empty where there is no file, or one that is no kubeconfig with a client certificate.
         """
+        yaml, x509 = library("yaml", "PyYAML"), library("cryptography.x509")
         try:
             with open(self.options["dest"], encoding="utf-8") as file:
                 mode, config = os.fstat(file.fileno()).st_mode, yaml.safe_load(file)
             cluster = config["clusters"][0]["cluster"]
             certificate = x509.load_pem_x509_certificate(base64.b64decode(config["users"][0]["user"]["client-certificate-data"]))
-            names = {oid: [entry.value for entry in certificate.subject.get_attributes_for_oid(oid)] for oid in (USER, GROUP)}
+            user, groups = (
+                sorted(entry.value for entry in certificate.subject.get_attributes_for_oid(oid))
+                for oid in (x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME)
+            )
             return {
-                "user": names[USER][0],
-                "groups": sorted(names[GROUP]),
+                "user": user[0],
+                "groups": groups,
                 "mode": f"{stat.S_IMODE(mode):04o}",
                 "cluster": cluster["extensions"][0]["extension"]["cluster"],
                 "server": _address(cluster["server"]),
@@ -173,6 +161,7 @@ class Kubeconfig(ExoscaleModule):
 
     def _write(self, cluster: Answer) -> None:
         """Have a certificate issued, and write the file."""
+        yaml = library("yaml", "PyYAML")
         request = {name: self.options[name] for name in ("user", "groups", "ttl")}
         answer = self.api.call("generate-sks-cluster-kubeconfig", request, id=cluster["id"])
         try:

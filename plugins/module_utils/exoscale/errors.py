@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 
-class ExoscaleError(Exception):
-    """Something at Exoscale, or the way to it, cannot be used, as a sentence with the cure. It never holds a secret.
+
+class ExoscaleError(UserError):
+    """Something at Exoscale, or the way to it, cannot be used.
 
     Attributes:
         transient: the same may well work a moment later. Where it was a write, it may have taken effect all the same.

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.client import Answer, Exoscale
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.errors import ExoscaleError
 
@@ -45,7 +46,7 @@ class ExoscaleModule:
         try:
             this = cls(module)
             module.exit_json(**(this.absent() if module.params.get("state") == "absent" else this.present()))
-        except ExoscaleError as error:
+        except UserError as error:
             module.fail_json(msg=str(error))
 
     def present(self) -> dict:
