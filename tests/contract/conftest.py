@@ -3,26 +3,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
 import pytest
 
 EXO = os.environ.get("EXO_BIN")
-UNIT = Path(__file__).parents[1] / "unit"
-
-
-def load(path: Path):
-    spec = importlib.util.spec_from_file_location(f"contract_{path.parent.name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-# The same stand-in and clock as in the unit tests.
-exoscale_module, exoscale_server = (getattr(load(UNIT / "conftest.py"), name) for name in ("exoscale_module", "exoscale_server"))
-exoscale, fast = (getattr(load(UNIT / "plugins/modules/conftest.py"), name) for name in ("exoscale", "fast"))
 
 
 @pytest.fixture(params=["library", *(["exo"] if EXO else [])])

@@ -43,6 +43,16 @@ class Run(NamedTuple):
         return {host for host, counts in self.stats.items() if counts["changed"]}
 
     @property
+    def diffs(self) -> list[dict]:
+        """The diffs of all tasks and of their loops' items."""
+        found = []
+        for _task, _host, result in self.results:
+            for entry in (result, *result.get("results", ())):
+                diff = entry.get("diff", [])
+                found += diff if isinstance(diff, list) else [diff]
+        return found
+
+    @property
     def message(self) -> str:
         """The messages of all failed tasks."""
         return " ".join(str(result.get("msg", "")) for _task, _host, result in self.results if result.get("failed"))

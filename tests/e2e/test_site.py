@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import urllib.request
 
@@ -44,7 +45,26 @@ def test_a_second_run_leaves_every_object_as_it_was(run, objects):
     assert (objects("llm-alice"), objects("llm-bob")) == before
 
 
-def test_check_mode_after_a_run_says_nothing_changes_and_writes_nothing(run, tmp_path, kubeconfigs):
+def test_check_mode_before_anything_exists_says_what_would_be_made_and_writes_nothing(run, exoscale_server, tmp_path):
+    """Another account at Exoscale without a cluster, and a machine without kubeconfigs."""
+    env = {"EXOSCALE_API_ENDPOINT": exoscale_server.url, "SANDBOX_STATE": str(tmp_path)}
+    result = run("site.yml", *ALL, extra=("--check", "--diff"), env=env)
+    assert result.status == 0, result.message
+    assert result.changed == HOSTS
+    made = {diff["after_header"] for diff in result.diffs if diff["after"] and not diff["before"]}
+    assert {"Deployment llm-alice/alice-chat", "Namespace /llm-bob", "DaemonSet nvidia/device-plugin-llm"} <= made
+    assert not [name for name in exoscale_server.calls if not name.startswith(("list-", "get-"))]
+    assert not list(tmp_path.rglob("*.yml"))
+
+
+def test_check_mode_after_a_run_says_that_nothing_changes(run, objects, environment):
+    before = objects("llm-alice"), objects("llm-bob")
+    result = run("site.yml", *ALL, extra=("--check", "--diff"))
+    assert result.status == 0 and not result.changed
+    assert (objects("llm-alice"), objects("llm-bob")) == before
+
+
+def test_check_mode_writes_nothing(run, tmp_path, kubeconfigs):
     with Proxy(kubeconfigs / "alice.yml", tmp_path) as proxy:
         extra = ("--check", "--diff", "-e", f"llm_kubeconfig={proxy.kubeconfig}")
         result = run("site.yml", "inventories/alice", SANDBOX, extra=extra)
@@ -52,15 +72,17 @@ def test_check_mode_after_a_run_says_nothing_changes_and_writes_nothing(run, tmp
     assert proxy.writes == []
 
 
-def test_one_edited_variable_changes_one_host(run, objects):
+def test_one_edited_variable_changes_one_host(run, objects, tmp_path):
     """In check mode the diff is exact, and names only what the variable reaches."""
     before = objects("llm-alice"), objects("llm-bob")
-    edit = ("-e", "llm_context=1024", "-e", "llm_replicas=1", "--limit", "bob-chat", "--check", "--diff")
-    result = run("site.yml", "inventories/alice", "inventories/bob", SANDBOX, extra=edit)
+    shutil.copytree(REPOSITORY / "inventories/bob", tmp_path / "bob")
+    hosts = tmp_path / "bob/hosts.yml"
+    hosts.write_text(hosts.read_text().replace("llm_context: 2048", "llm_context: 1024"))
+    result = run("site.yml", "inventories/alice", tmp_path / "bob", SANDBOX, extra=("--check", "--diff"))
     assert result.changed == {"bob-chat"}
-    (diffs,) = [entry["diff"] for _task, _host, entry in result.results if entry.get("diff")]
-    assert [diff["after_header"] for diff in diffs] == ["Deployment llm-bob/bob-chat"]
-    (edited,) = set(diffs[0]["after"].splitlines()) - set(diffs[0]["before"].splitlines())
+    (diff,) = result.diffs
+    assert diff["after_header"] == "Deployment llm-bob/bob-chat"
+    (edited,) = set(diff["after"].splitlines()) - set(diff["before"].splitlines())
     assert edited.split() == ["-", "'4096'"]  # of four slots together
     assert (objects("llm-alice"), objects("llm-bob")) == before
 

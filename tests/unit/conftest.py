@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What unit tests share: the stand-ins for the hub, with small repositories of real bytes, and for Exoscale's API."""
+"""What unit tests share: the hub stand-in with small repositories of real bytes."""
 
 from __future__ import annotations
 
 import importlib.util
-import sys
 import threading
 from pathlib import Path
 
@@ -50,29 +49,3 @@ def hub_server(hub_module, tmp_path, monkeypatch):
     yield server
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture(scope="session")
-def exoscale_module():
-    """The program of the stand-in for Exoscale's API, as a module."""
-    sys.path.append(str(REPOSITORY / "tests/sandbox"))  # where its parts are, as when it is started
-    import exoscale_api
-
-    exoscale_api.Handler.log_message = lambda *_: None
-    return exoscale_api
-
-
-@pytest.fixture
-def exoscale_server(exoscale_module, monkeypatch):
-    """A running stand-in for Exoscale's API and the environment to use it; nothing of the machine's own exo is seen."""
-    server = exoscale_module.Exoscale(("127.0.0.1", 0), seconds=0.0)
-    for name in ("EXOSCALE_ZONE", "EXOSCALE_ACCOUNT", "EXOSCALE_CONFIG", "EXOSCALE_TRACE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("EXOSCALE_API_KEY", exoscale_module.catalogue.KEY)
-    monkeypatch.setenv("EXOSCALE_API_SECRET", exoscale_module.catalogue.SECRET)
-    monkeypatch.setenv("EXOSCALE_API_ENDPOINT", server.url)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    assert not server.broken

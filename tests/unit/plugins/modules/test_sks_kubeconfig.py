@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -152,5 +153,5 @@ def test_an_answer_that_is_no_kubeconfig_leaves_the_file(kubeconfig, dest, exosc
 
 
 def test_a_missing_library_is_a_sentence(kubeconfig, monkeypatch):
-    monkeypatch.setattr(sks_kubeconfig, "MISSING", "cryptography")
+    monkeypatch.setitem(sys.modules, "cryptography.x509", None)
     assert "pip install cryptography" in kubeconfig()["msg"]

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What tests of the modules for Exoscale share."""
+"""What all tests share: the stand-in for Exoscale's API, and its modules run on it."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -14,6 +17,33 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale import cli
 
 # What may not be in any output: the secret, and what a kubeconfig is made of, in the two forms that it has.
 SECRETS = ("secret-of-the-sandbox", "client-key-data", "PRIVATE KEY", "LS0tLS1CRUdJTi")
+
+
+
+@pytest.fixture(scope="session")
+def exoscale_module():
+    """The program of the stand-in for Exoscale's API, as a module."""
+    sys.path.append(str(Path(__file__).parent / "sandbox"))  # where its parts are, as when it is started
+    import exoscale_api
+
+    exoscale_api.Handler.log_message = lambda *_: None
+    return exoscale_api
+
+
+@pytest.fixture
+def exoscale_server(exoscale_module, monkeypatch):
+    """A running stand-in for Exoscale's API and the environment to use it; nothing of the machine's own exo is seen."""
+    server = exoscale_module.Exoscale(("127.0.0.1", 0), seconds=0.0)
+    for name in ("EXOSCALE_ZONE", "EXOSCALE_ACCOUNT", "EXOSCALE_CONFIG", "EXOSCALE_TRACE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EXOSCALE_API_KEY", exoscale_module.catalogue.KEY)
+    monkeypatch.setenv("EXOSCALE_API_SECRET", exoscale_module.catalogue.SECRET)
+    monkeypatch.setenv("EXOSCALE_API_ENDPOINT", server.url)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    assert not server.broken
 
 
 class FastTime:
