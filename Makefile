@@ -25,9 +25,9 @@ demo-down: .venv/pins.txt ## remove all that `make demo` started, and restore wh
 test: units lint sanity contract molecule e2e ## run all tests, the fast ones first
 
 units: .venv/pins.txt .venv-newest/pins.txt ## unit tests, on the oldest and the newest ansible-core
-	$(PYTEST) tests/unit
+	$(PYTEST) -n 2 tests/unit
 	@if [ -x .venv-newest/bin/python ]; then echo "== with the newest ansible-core"; \
-	PYTHONPATH=.venv-newest/collections .venv-newest/bin/python -m pytest -q tests/unit; \
+	PYTHONPATH=.venv-newest/collections .venv-newest/bin/python -m pytest -q -n 2 tests/unit; \
 	else echo "NOTE: no Python here for the newest ansible-core: its units and sanity tests did not run"; fi
 
 lint: .venv/pins.txt ## ruff, ansible-lint with its profile production, documentation, changelog
