@@ -11,9 +11,10 @@ import os
 import shutil
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
+
+from ansible.module_utils.urls import open_url
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.credentials import find_credentials
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.errors import ExoscaleError, Refusal
@@ -126,7 +127,7 @@ class Exoscale:
 
     def _list_zones(self) -> dict:
         try:
-            with urllib.request.urlopen(f"{self._endpoint}/zone", timeout=TIMEOUT) as answer:
+            with open_url(f"{self._endpoint}/zone", timeout=TIMEOUT) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             raise Refusal(error.code, message(error.read().decode(errors="replace"))) from None

@@ -73,7 +73,7 @@ class Exo:
         command = [self._program, "x", operation, *ids.values(), "--server", self._endpoint, "--raw"]
         given = {"stdin": subprocess.DEVNULL} if body is None else {"input": json.dumps(body)}
         try:  # in the root directory, since exo reads an exoscale.toml where it stands
-            done = subprocess.run(
+            done = subprocess.run(  # pylint: disable=ansible-bad-function  # there is no module here to call run_command of
                 command, **given, cwd="/", env=self._environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
             )
         except subprocess.TimeoutExpired:
