@@ -174,7 +174,7 @@ class Cluster:
         values = {
             "KUBECONFIG": self.kubeconfig, "SANDBOX_STATE": self.state, "SANDBOX_ADDRESS": address,
             "EXOSCALE_API_KEY": "EXOsandbox", "EXOSCALE_API_SECRET": "secret-of-the-sandbox",
-            "EXOSCALE_ZONE": "ch-gva-2",
+            "EXOSCALE_ZONE": "de-fra-1",
             "EXOSCALE_API_ENDPOINT": f"http://{address}:{standins.port('exoscale', self.name)}/v2",
             "HF_ENDPOINT": f"http://{address}:{standins.port('hub', self.name)}",
             "ANSIBLE_CONFIG": build.REPOSITORY / "ansible.cfg",
@@ -198,7 +198,8 @@ class Cluster:
                 with stage(f"deleting the cluster {self.name}"):
                     run(["kind-program", "delete", "cluster", "--name", self.name,
                          f"--kubeconfig={self.kubeconfig}"], self.log, env=self.environment)
-        shutil.rmtree(self.about, ignore_errors=True)
+        for folder in (self.about, self.state / "kubeconfigs", self.state / "connect"):
+            shutil.rmtree(folder, ignore_errors=True)
         for name in ("env", "exoscale.json", "kind.json"):
             (self.state / name).unlink(missing_ok=True)
 

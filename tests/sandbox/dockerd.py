@@ -124,6 +124,7 @@ def start() -> int:
         return pid
     if len(str(SOCKET)) > 100:
         raise SandboxError(f"The path {SOCKET} is too long for a socket: check the repository out at a shorter path.")
+    _refuse_another()
     with stage("starting the Docker engine in its own namespaces"):
         kill()
         _remember_sysctls()
@@ -161,6 +162,15 @@ def _join(pid: int) -> None:
     for prefix, device, address in (([], link, tables.HOST_ADDRESS), (enter(pid), "sandbox", tables.SANDBOX_ADDRESS)):
         run([*prefix, "ip", "address", "add", f"{address}/{tables.PREFIX}", "dev", device], log)
         run([*prefix, "ip", "link", "set", device, "up"], log)
+    run(["ip", "link", "set", link, "alias", SHARED], log)
+
+
+def _refuse_another() -> None:
+    """There is one link and one set of addresses on a machine: leave them to a sandbox of another checkout that runs."""
+    alias = Path(f"/sys/class/net/{tables.LINK}/ifalias")
+    other = Path(alias.read_text().strip()) if alias.exists() else SHARED
+    if other != SHARED and is_ours(other / PID.name, "unshare"):
+        raise SandboxError(f"The sandbox of {other.parent} runs on this machine: remove it with `make demo-down` there.")
 
 
 def kill() -> None:
@@ -180,13 +190,11 @@ def kill() -> None:
 
 
 def shut_down() -> None:
-    """End the engine for good: `down` of the last cluster."""
-    alive = running()
+    """End the engine for good, with its images and containers: `down` of the last cluster."""
     with stage("stopping the Docker engine"):
         kill()
         _restore_sysctls()
-        if not alive:  # it died with containers: their files are of no use
-            shutil.rmtree(SHARED / "docker", ignore_errors=True)
+        shutil.rmtree(SHARED / "docker", ignore_errors=True)
 
 
 def load(image: images.Image) -> None:

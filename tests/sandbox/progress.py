@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-TICK = 10  # seconds without a line before a running stage says that it still runs
+TICK = 5  # seconds without a line before a running stage says that it still runs
 TAIL = 15  # lines of a log shown with a failure
 
 _start = time.monotonic()
