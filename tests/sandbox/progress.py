@@ -14,7 +14,7 @@ TAIL = 15  # lines of a log shown with a failure
 
 _start = time.monotonic()
 _last = _start
-_active: dict[int, tuple[str, float]] = {}
+_active: dict[int, tuple[bool, str, float]] = {}
 _mutex = threading.Lock()
 
 
@@ -33,13 +33,16 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def stage(text: str, quiet: bool = False) -> Iterator[None]:
-    """Announce a stage, keep saying that it runs, and tell its duration (`quiet`: only that, if above 1 s)."""
+    """Announce a stage, keep saying that it runs, and tell its duration (`quiet`: only the last, if above 1 s).
+
+    Quiet stages are said to run only where no other does: they wait for those, or are short.
+    """
     begin = time.monotonic()
     if not quiet:
         say(f"{text} ...")
     with _mutex:
         key = max(_active, default=0) + 1
-        _active[key] = (text, begin)
+        _active[key] = (quiet, text, begin)
     try:
         yield
         if not quiet or time.monotonic() - begin > 1:
@@ -53,9 +56,9 @@ def _tick() -> None:
     while True:
         time.sleep(1)
         with _mutex:
-            running = [f"{text} ({time.monotonic() - begin:.0f} s)" for text, begin in _active.values()]
-        if running and time.monotonic() - _last >= TICK:
-            say("still " + ", ".join(running))
+            stages = [stage for stage in _active.values() if not stage[0]] or list(_active.values())
+        if stages and time.monotonic() - _last >= TICK:
+            say("still " + ", ".join(f"{text} ({time.monotonic() - begin:.0f} s)" for _quiet, text, begin in stages))
 
 
 threading.Thread(target=_tick, daemon=True).start()
