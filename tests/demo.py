@@ -57,4 +57,7 @@ def playbook(command: list[str]) -> tuple[int, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; `make demo` goes on where this stopped, `make demo-down` removes what there is")
