@@ -12,7 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 INVENTORIES = ("inventories/platform", "inventories/alice", "inventories/bob")
-KUBECONFIGS = f"{REPOSITORY}/.sandbox/kubeconfigs"
+KUBECONFIGS = f"{REPOSITORY}/.sandbox/borrowed/kubeconfigs"
 # With CLUSTER: nobody's nodes and monitoring are touched, and images and hub are the real ones.
 BORROWED = ("--skip-tags", "exoscale,nvidia_utilities,monitoring", "-e", f"llm_kubeconfig_dir={KUBECONFIGS}",
             "-e", f"sks_gpu_nodes_kubeconfig={KUBECONFIGS}/admin.yml")

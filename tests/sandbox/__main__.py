@@ -45,8 +45,9 @@ def up(name: str) -> None:
 
 
 def down(name: str) -> None:
-    if borrowed.MARK.exists():
+    if borrowed.MARK.exists() and name == tables.DEFAULT:
         borrowed.down()
+        return
     own = not docker_answers()
     this = cluster.Cluster(name, own)
     this.delete()

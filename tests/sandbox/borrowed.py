@@ -7,14 +7,16 @@ for. Engineers get copies of the user's own credentials, so that here nothing bu
 from __future__ import annotations
 
 import shlex
+import shutil
 from pathlib import Path
 
 from . import build
 from .dockerd import SHARED
 from .progress import SandboxError, output, say, stage
 
-MARK = SHARED / "borrowed"  # holds the context of the cluster that the demo has used
-KUBECONFIGS = SHARED / "kubeconfigs"
+STATE = SHARED / "borrowed"
+MARK = STATE / "context"  # of the cluster that the demo has used
+KUBECONFIGS = STATE / "kubeconfigs"
 OURS = ("namespace/selfhosted-llm", "namespace/llm-alice", "namespace/llm-bob")
 LABEL = "app.kubernetes.io/managed-by=selfhosted.llm"
 POOL = "selfhosted.llm/pool=llm"
@@ -50,5 +52,5 @@ def down() -> None:
     with stage(f"removing the demo's namespaces from the cluster of the context {MARK.read_text()}"):
         output([*kubectl, *OURS])
         output([*kubectl, "clusterrolebindings,clusterroles", f"--selector={LABEL}"])
-    for path in [*KUBECONFIGS.glob("*.yml"), SHARED / "env", MARK]:
-        path.unlink(missing_ok=True)
+    shutil.rmtree(STATE)
+    (SHARED / "env").unlink(missing_ok=True)
