@@ -34,7 +34,6 @@ class ActionModule(ClusterAction):
 
     def execute(self, args: dict, host: str) -> dict:
         check_mode = self._task.check_mode
-        self._task.args["objects"] = []  # else they travel back with the result: a twentieth of a no-op run
         owner = Owner(args["instance"], args["engineer"], args["namespace"])
         result: dict = {}
         with self.cluster(args) as kube:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -38,6 +39,8 @@ class ClusterAction(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         self._vars = task_vars or {}
+        # Plain containers: Ansible's own are slow to copy, and validation copies all arguments.
+        self._task.args = json.loads(json.dumps(self._task.args, default=str))
         _checked, args = self.validate_argument_spec({**KUBECONFIG, **self.argument_spec})
         try:
             return result | self.execute(args, self._vars.get("inventory_hostname", "localhost"))
