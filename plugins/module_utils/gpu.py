@@ -21,20 +21,26 @@ class Offer(NamedTuple):
         gpus: cards in one node.
         mib: memory of one card that CUDA can use, in MiB.
         eur_per_hour: price of one node.
+        cpus: virtual CPUs of one node.
+        memory_gib: memory of one node.
+        zones: where it is offered.
     """
 
     gpu: str
     gpus: int
     mib: int
     eur_per_hour: float
+    cpus: int
+    memory_gib: int
+    zones: tuple[str, ...] = ("de-fra-1",)
 
 
 # Exoscale's price list of 2026; 45404 MiB (44.34 GiB) is what CUDA reports on an A40 there, of nominally 48 GB.
 OFFERS = {
-    "gpu3.small": Offer("A40", 1, 45404, 1.0453),
-    "gpu3.medium": Offer("A40", 2, 45404, 2.0907),
-    "gpu3.large": Offer("A40", 4, 45404, 4.1813),
-    "gpu3.huge": Offer("A40", 8, 45404, 8.3627),
+    "gpu3.small": Offer("A40", 1, 45404, 1.0453, 12, 56),
+    "gpu3.medium": Offer("A40", 2, 45404, 2.0907, 24, 120),
+    "gpu3.large": Offer("A40", 4, 45404, 4.1813, 48, 224),
+    "gpu3.huge": Offer("A40", 8, 45404, 8.3627, 96, 448),
 }
 
 

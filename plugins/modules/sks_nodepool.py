@@ -14,10 +14,11 @@ description:
   - Brings a node pool to what the options say, and waits until Exoscale has done that. The nodes may need some minutes more
     to join the cluster, see M(selfhosted.llm.wait_nodes).
   - Only O(zone), O(cluster) and O(name) are needed for a pool that exists, and what is not given is left as it is.
-  - A new pool gets the security group that M(selfhosted.llm.sks_cluster) made with the cluster, if there is one.
+  - Whether the organisation may have the instance type, and has quota for all new nodes, is known before anything is
+    written, in check mode too.
   - Exoscale makes new nodes as the pool says, and leaves those that run as they are. A new type, disk, label or taint is thus
     seen on new nodes only.
-  - When a pool shrinks, Exoscale chooses which nodes go, and does not drain them.
+  - A pool shrinks only by the nodes that O(evict) names, or with O(allow_shrink=true). Exoscale drains none of them.
 extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.exoscale
@@ -27,7 +28,7 @@ options:
     type: str
     required: true
   name:
-    description: Name of the pool, in lowercase. The pool is found by it, so it cannot be changed.
+    description: Name of the pool, in lowercase, or id of one that exists.
     type: str
     required: true
   state:
@@ -41,6 +42,18 @@ options:
   size:
     description: Number of nodes. Needed for a new pool, and at least V(1) there; a pool that exists can also have V(0).
     type: int
+  evict:
+    description:
+      - Names or ids of nodes, which are those that go when O(size) is below the pool's present size. Drain them before.
+      - They must be just as many as that takes. They are not looked at where the pool has its O(size).
+    type: list
+    elements: str
+  allow_shrink:
+    description:
+      - Whether the pool may lose nodes that O(evict) does not name. Exoscale then chooses which, and whatever runs there
+        is cut off.
+    type: bool
+    default: false
   disk_size:
     description: Disk of each node in GiB, V(20) to V(51200). V(50) for a new pool.
     type: int
@@ -58,7 +71,57 @@ options:
   description:
     description: Description of the pool. An empty one clears it.
     type: str
+  security_groups:
+    description:
+      - Security groups of the nodes, by name or id. All others are removed, so V([]) clears them.
+      - The cluster's own one is always among them, as nodes do not find one another without it. A new pool has just that.
+    type: list
+    elements: str
+  anti_affinity_groups:
+    description: Anti-affinity groups of the nodes, by name or id. All others are removed, so V([]) clears them.
+    type: list
+    elements: str
+  private_networks:
+    description: Private networks of the nodes, by name or id. All others are removed, so V([]) clears them.
+    type: list
+    elements: str
+  deploy_target:
+    description: Deploy target, such as a dedicated hypervisor, by name or id. An empty one clears it.
+    type: str
+  nvidia_mig_profiles:
+    description:
+      - How GPUs are partitioned, a profile such as V(1g.6gb) under the name of the GPU, which is V(a30.24gb) for the
+        family C(gpua30), V(rtxpro6000.96gb) for C(gpurtx6000pro) and V(b300.269gb) for C(gpub300). V({}) clears it.
+      - The A40 of the family C(gpu3) has no such thing.
+    type: dict
+  kubelet_image_gc:
+    description: When a node removes images that it does not need. A suboption that is not given stays as it is.
+    type: dict
+    suboptions:
+      high_threshold:
+        description: From how many percent of the disk on.
+        type: int
+      low_threshold:
+        description: Until how many percent, which are fewer.
+        type: int
+      min_age:
+        description: How old an image is at least, such as V(2m).
+        type: str
+  kubelet_max_pods:
+    description: How many pods a node has at most. V(0) leaves that to the kubelet, as in a new pool.
+    type: int
+  addons:
+    description: What SKS adds to the nodes. It cannot be changed. A new pool has nothing.
+    type: list
+    elements: str
+    choices: [storage-lvm]
+  public_ip_assignment:
+    description: Whether nodes have an IPv4 address only, as in a new pool, or an IPv6 one too.
+    type: str
+    choices: [inet4, dual]
 seealso:
+  - module: selfhosted.llm.sks_nodepool_info
+  - module: selfhosted.llm.gpu_offer_info
   - module: selfhosted.llm.sks_cluster
   - module: selfhosted.llm.wait_nodes
 """
@@ -76,12 +139,22 @@ EXAMPLES = r"""
     taints:
       nodepool: {value: llm, effect: NoSchedule}
 
+- name: Have another, in a network of our own
+  selfhosted.llm.sks_nodepool:
+    zone: de-fra-1
+    cluster: llm
+    name: gpu
+    size: 2
+    security_groups: [monitoring]
+    private_networks: [storage]
+
 - name: Pay for no GPU overnight
   selfhosted.llm.sks_nodepool:
     zone: de-fra-1
     cluster: llm
     name: gpu
     size: 0
+    allow_shrink: true
 
 - name: Delete the pool
   selfhosted.llm.sks_nodepool:
@@ -113,6 +186,10 @@ nodepool:
       description: Its state.
       type: str
       sample: running
+    version:
+      description: Kubernetes version of new nodes.
+      type: str
+      sample: 1.34.1
     instance_type:
       description: Family and size of its nodes.
       type: str
@@ -141,19 +218,99 @@ nodepool:
       description: Its description, empty where it has none.
       type: str
       sample: ''
+    security_groups:
+      description: Ids of the nodes' security groups.
+      type: list
+      elements: str
+      sample: [5a39d9c6-1a5c-4d1c-8d0f-3a8f0d7b5a0e]
+    anti_affinity_groups:
+      description: Ids of the nodes' anti-affinity groups.
+      type: list
+      elements: str
+      sample: []
+    private_networks:
+      description: Ids of the nodes' private networks.
+      type: list
+      elements: str
+      sample: []
+    deploy_target:
+      description: Id of its deploy target, empty where it has none.
+      type: str
+      sample: ''
+    nvidia_mig_profiles:
+      description: How GPUs are partitioned.
+      type: dict
+      sample: {}
+    kubelet_image_gc:
+      description: When a node removes images, named like the option.
+      type: dict
+      sample: {high_threshold: 85, low_threshold: 80, min_age: 2m}
+    kubelet_max_pods:
+      description: How many pods a node has at most, V(0) where that is left to the kubelet.
+      type: int
+      sample: 0
+    addons:
+      description: What SKS adds to the nodes.
+      type: list
+      elements: str
+      sample: []
+    public_ip_assignment:
+      description: Which public addresses nodes have.
+      type: str
+      sample: inet4
+evicted:
+  description: Names of the nodes of O(evict) that went or, in check mode, would go.
+  returned: when there are some
+  type: list
+  elements: str
+  sample: [pool-3f2a1-xkzqp]
 """
 
-import functools
 import re
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.client import Answer
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.errors import ExoscaleError
-from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.resource import STATE, Resource, body, hint, only
+from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.resource import (
+    STATE,
+    Resource,
+    body,
+    find,
+    merged,
+    need,
+)
+from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.sks import (
+    REFERENCES,
+    InstanceTypes,
+    describe_pool,
+    pool_facts,
+    pool_nodes,
+)
+from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import OFFERS
 
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 # What a new pool has where the options don't say.
-NEW = {"disk_size": 50, "instance_prefix": "pool", "labels": {}, "taints": {}, "description": ""}
+NEW = {
+    "disk_size": 50,
+    "instance_prefix": "pool",
+    "labels": {},
+    "taints": {},
+    "description": "",
+    "security_groups": [],
+    "anti_affinity_groups": [],
+    "private_networks": [],
+    "deploy_target": "",
+    "nvidia_mig_profiles": {},
+    "kubelet_image_gc": {},
+    "kubelet_max_pods": 0,
+    "addons": [],
+    "public_ip_assignment": "inet4",
+}
 NEEDED = ("instance_type", "size")
+# How the API calls the GPU of the families whose GPUs can be partitioned.
+MIG = {"gpua30": "a30.24gb", "gpub300": "b300.269gb", "gpurtx6000pro": "rtxpro6000.96gb"}
+# Keys and values of labels and taints, as Kubernetes takes them; a node with others would never join.
+KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
 class NodePool(Resource):
@@ -161,30 +318,32 @@ class NodePool(Resource):
 
     kind = "node pool"
 
+    def __init__(self, module):
+        super().__init__(module)
+        self._types = InstanceTypes(self.api)
+        self._lists: dict[str, list[Answer]] = {}
+        self._leaving: list[str] = []
+
+    def present(self) -> dict:
+        """See ExoscaleModule."""
+        result = super().present()
+        return result | ({"evicted": self._leaving} if self._leaving else {})
+
     def read(self) -> Answer | None:
         """See Resource."""
         self._cluster = self.cluster()
         pools = self._cluster.get("nodepools", []) if self._cluster else []
-        name = self.options["name"]
-        return only(f"node pools named {name} in {self.options['cluster']}", [pool for pool in pools if pool["name"] == name])
+        return find(self.kind, self.options["name"], self.options["cluster"], pools)
 
     def describe(self, live: Answer) -> dict:
         """See Resource."""
-        type_id = live.get("instance-type", {}).get("id")
-        return {
-            "instance_type": next((name for name, entry in self._types.items() if entry["id"] == type_id), type_id),
-            "size": live["size"],
-            "disk_size": live.get("disk-size"),
-            "instance_prefix": live.get("instance-prefix", NEW["instance_prefix"]),
-            "labels": live.get("labels", {}),
-            "taints": live.get("taints", {}),
-            "description": live.get("description") or "",
-        }
+        return describe_pool(live, self._types)
 
     def desired(self, live: Answer | None) -> dict:
         """See Resource."""
-        given = self._given()
-        shown = self.describe(live) if live else NEW
+        own = self._cluster.get("default-security-group-id") if self._cluster else None
+        shown = self.describe(live) if live else NEW | {"security_groups": [own] if own else []}
+        given = self._given(shown["kubelet_image_gc"], own)
         wanted = shown | given
         if missing := [name for name in NEEDED if name not in wanted]:
             raise ExoscaleError(f"The {self} does not exist, and to make it {' and '.join(missing)} must be given.")
@@ -192,24 +351,43 @@ class NodePool(Resource):
             raise ExoscaleError(
                 f"The {self} does not exist, and Exoscale makes none of size 0: make it with size 1 or more, then scale it to 0."
             )
-        if wanted["instance_type"] != shown.get("instance_type"):
-            self._type(wanted["instance_type"])
+        if live and wanted["addons"] != shown["addons"]:
+            raise ExoscaleError(
+                f"The {self} has the addons {shown['addons']}, which cannot be changed to {wanted['addons']}: for that, "
+                f"delete and make anew the pool with its {shown['size']} nodes, or make another beside it."
+            )
+        if "nvidia_mig_profiles" in given:
+            self._check_mig(wanted["instance_type"], given["nvidia_mig_profiles"])
         return wanted
+
+    def preflight(self, live: Answer | None, wanted: dict) -> None:
+        """See Resource."""
+        if not wanted:
+            return
+        more = wanted["size"] - (live["size"] if live else 0)
+        if more > 0 or wanted["instance_type"] != self.describe(live)["instance_type"]:
+            self._types.need(wanted["instance_type"], wanted["size"])
+        if more > 0 and (shortage := self._types.shortage(wanted["instance_type"], more)):
+            raise ExoscaleError(f"The {self} cannot have {wanted['size']} nodes: {shortage}")
+        if more < 0:
+            self._leaving = self._choose(live, -more)
 
     def create(self, wanted: dict) -> None:
         """See Resource."""
-        about = {"name": self.options["name"]}
-        if group := self._cluster.get("default-security-group-id"):
-            about["security-groups"] = [{"id": group}]
-        self.api.write("create-sks-nodepool", about | self._body(wanted), id=self._cluster["id"])
+        fields = {name: value for name, value in self._body(wanted).items() if value not in (None, {}, [], "")}
+        self.api.write("create-sks-nodepool", {"name": self.options["name"]} | fields, id=self._cluster["id"])
 
     def update(self, live: Answer, changes: dict) -> None:
         """See Resource."""
         ids = {"id": self._cluster["id"], "sks_nodepool_id": live["id"]}
-        size = changes.pop("size", None)
+        size = changes.pop("size", live["size"])
         if changes:  # before there are new nodes, as only those get it
             self.api.write("update-sks-nodepool", self._body(changes), **ids)
-        if size is not None:
+        leaving = []
+        if self._leaving and size < live["size"]:
+            leaving = [node["id"] for node in self._nodes(live) if node["name"] in self._leaving]
+            self.api.write("evict-sks-nodepool-members", {"instances": leaving}, **ids)
+        if size != live["size"] - len(leaving):
             self.api.write("scale-sks-nodepool", {"size": size}, **ids)
 
     def delete(self, live: Answer) -> None:
@@ -218,42 +396,58 @@ class NodePool(Resource):
 
     def facts(self, live: Answer) -> dict:
         """See Resource."""
-        about = {name: live[name] for name in ("id", "name", "state")}
-        return {"nodepool": about | {"cluster": self._cluster["name"]} | self.describe(live)}
+        return {"nodepool": pool_facts(self._cluster, live, self._types)}
 
     def _body(self, fields: dict) -> dict:
+        """Fields of a description as the API takes them; null clears one."""
+        taken = dict(fields)
+        for name in REFERENCES.keys() & fields.keys():
+            taken[name] = [{"id": reference} for reference in fields[name]]
+        for name in {"nvidia_mig_profiles", "kubelet_max_pods", "deploy_target"} & fields.keys():
+            taken[name] = fields[name] or None
+        if target := taken.get("deploy_target"):
+            taken["deploy_target"] = {"id": target}
         if name := fields.get("instance_type"):
-            fields = fields | {"instance_type": {"id": self._type(name)["id"]}}
-        return body(fields)
+            taken["instance_type"] = {"id": self._types.need(name, fields.get("size", 1))["id"]}
+        if "kubelet_image_gc" in fields:
+            taken["kubelet_image_gc"] = body(fields["kubelet_image_gc"])
+        return body(taken)
 
-    @functools.cached_property
-    def _types(self) -> dict[str, Answer]:
-        """All instance types that the organisation sees, by name."""
-        types = self.api.call("list-instance-types")["instance-types"]
-        return {f"{entry['family']}.{entry['size']}": entry for entry in types}
+    def _nodes(self, live: Answer) -> list[dict]:
+        return pool_nodes(live, self.api.call("list-instances")["instances"])
 
-    def _type(self, name: str) -> Answer:
-        """An instance type that a node can have here.
+    def _choose(self, live: Answer, fewer: int) -> list[str]:
+        """Names of the nodes of the option ``evict`` that go when a pool shrinks.
 
         Raises:
-            ExoscaleError: there is none of this name, not here, or not for this organisation.
+            ExoscaleError: they are not just as many as that takes.
         """
-        found, zone = self._types.get(name), self.api.zone
-        family = name.partition(".")[0]
-        # Families that must be asked for, which all with a GPU are, may not even be shown to who has not been granted them.
-        hidden = name.startswith("gpu") and not any(other.startswith(f"{family}.") for other in self._types)
-        if not found and not hidden:
-            raise ExoscaleError(f"There is no instance type {name}. {hint(name, list(self._types))}")
-        if found and zone not in found.get("zones", [zone]):
-            raise ExoscaleError(f"There is no {name} in {zone}, only in {', '.join(found['zones'])}.")
-        if hidden or not found.get("authorized", True):
-            raise ExoscaleError(
-                f"Your organisation is not authorised for {family} in {zone}: ask Exoscale's support for a quota of "
-                f"{self.options['size'] or 1} {name}."
-            )
-        return found
+        nodes, named = self._nodes(live), self.options["evict"] or []
+        chosen = [node["name"] for node in nodes if {node["id"], node["name"]} & set(named)]
+        if len(chosen) == fewer or len(chosen) < fewer and self.options["allow_shrink"]:
+            return chosen
+        raise ExoscaleError(
+            f"The {self} has {live['size']} nodes, and size {self.options['size']} takes {fewer} of them away, with all that "
+            f"runs there: drain and name in evict just as many of {', '.join(node['name'] for node in nodes)} "
+            f"({len(chosen)} are named), or set allow_shrink to let Exoscale choose."
+        )
 
-    def _given(self) -> dict:
+    def _check_mig(self, instance_type: str, profiles: dict) -> None:
+        """Refuse partitions that the type's GPU cannot have."""
+        family, offer = instance_type.partition(".")[0], OFFERS.get(instance_type)
+        gpu = MIG.get(family)
+        if profiles and not gpu:
+            card = f" (NVIDIA {offer.gpu})" if offer else ""
+            raise ExoscaleError(
+                f"The nvidia_mig_profiles of {self.options['name']} cannot be had: {instance_type}{card} has no MIG, "
+                f"only {', '.join(MIG)} have. Deployments can share its GPUs by time-slicing instead."
+            )
+        if strange := [name for name in profiles if name != gpu]:
+            raise ExoscaleError(
+                f"The nvidia_mig_profiles of {self.options['name']} have {strange[0]}; for {instance_type} it is {gpu}."
+            )
+
+    def _given(self, image_gc: dict, own_group: str | None) -> dict:
         """The fields that the options give.
 
         Raises:
@@ -271,11 +465,50 @@ class NodePool(Resource):
             raise ExoscaleError(f"The size {given['size']} of {name} is below 0.")
         if not 20 <= given.get("disk_size", 20) <= 51200:
             raise ExoscaleError(f"The disk_size {given['disk_size']} of {name} is not between 20 and 51200 GiB.")
+        if not 0 <= given.get("kubelet_max_pods", 0) <= 65535:
+            raise ExoscaleError(f"The kubelet_max_pods {given['kubelet_max_pods']} of {name} is not within 0 and 65535.")
         if "labels" in given:
-            given["labels"] = {str(key): _text(value) for key, value in given["labels"].items()}
+            given["labels"] = {str(key): self._label(str(key), _text(value)) for key, value in given["labels"].items()}
         if "taints" in given:
-            given["taints"] = {str(key): self._taint(key, taint) for key, taint in given["taints"].items()}
+            given["taints"] = {str(key): self._taint(str(key), taint) for key, taint in given["taints"].items()}
+        if "kubelet_image_gc" in given:
+            given["kubelet_image_gc"] = self._image_gc(image_gc)
+        if "addons" in given:
+            given["addons"] = sorted(set(given["addons"]))
+        for field, kind in REFERENCES.items():
+            if field in given:
+                given[field] = sorted({self._id(kind, reference) for reference in given[field]})
+        if own_group and "security_groups" in given:
+            given["security_groups"] = sorted({*given["security_groups"], own_group})
+        if given.get("deploy_target"):
+            given["deploy_target"] = self._id("deploy target", given["deploy_target"])
         return given
+
+    def _id(self, kind: str, name: str) -> str:
+        """Id of what has this name or id."""
+        if kind not in self._lists:
+            kinds = f"{kind.replace(' ', '-')}s"
+            self._lists[kind] = self.api.call(f"list-{kinds}")[kinds]
+        return need(kind, name, self.api.zone, self._lists[kind])["id"]
+
+    def _image_gc(self, shown: dict) -> dict:
+        wanted = merged(shown, self.options["kubelet_image_gc"])
+        low, high = wanted.get("low_threshold", 0), wanted.get("high_threshold", 100)
+        if not 0 <= low < high <= 100:
+            raise ExoscaleError(
+                f"The kubelet_image_gc of {self.options['name']} has the low_threshold {low} and the high_threshold {high}, "
+                "which must be percents, the low one below the high one."
+            )
+        return wanted
+
+    def _label(self, key: str, value: str) -> str:
+        if not (KEY.fullmatch(key) and VALUE.fullmatch(value)):
+            raise ExoscaleError(
+                f"The label {key}: {value} of {self.options['name']} is none for Kubernetes: a key has at most 63 letters, "
+                "digits and -_. (after a domain and a slash, perhaps), and so has a value; both begin and end with a letter "
+                "or digit."
+            )
+        return value
 
     def _taint(self, key: str, taint: object) -> dict:
         fields = taint if isinstance(taint, dict) else {}
@@ -285,7 +518,7 @@ class NodePool(Resource):
                 f"The taint {key} of {self.options['name']} is {taint!r}: it needs a value and an effect, such as "
                 f"{{value: llm, effect: NoSchedule}}, and the effect is one of {', '.join(EFFECTS)}."
             )
-        return {"value": value, "effect": effect}
+        return {"value": self._label(key, value), "effect": effect}
 
 
 def _text(value: object) -> str:
@@ -302,11 +535,29 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "instance_type": {"type": "str"},
             "size": {"type": "int"},
+            "evict": {"type": "list", "elements": "str"},
+            "allow_shrink": {"type": "bool", "default": False},
             "disk_size": {"type": "int"},
             "instance_prefix": {"type": "str"},
             "labels": {"type": "dict"},
             "taints": {"type": "dict"},
             "description": {"type": "str"},
+            "security_groups": {"type": "list", "elements": "str"},
+            "anti_affinity_groups": {"type": "list", "elements": "str"},
+            "private_networks": {"type": "list", "elements": "str"},
+            "deploy_target": {"type": "str"},
+            "nvidia_mig_profiles": {"type": "dict"},
+            "kubelet_image_gc": {
+                "type": "dict",
+                "options": {
+                    "high_threshold": {"type": "int"},
+                    "low_threshold": {"type": "int"},
+                    "min_age": {"type": "str"},
+                },
+            },
+            "kubelet_max_pods": {"type": "int"},
+            "addons": {"type": "list", "elements": "str", "choices": ["storage-lvm"]},
+            "public_ip_assignment": {"type": "str", "choices": ["inet4", "dual"]},
         }
     )
 

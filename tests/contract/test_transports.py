@@ -216,7 +216,13 @@ def test_the_modules_do_the_same(exoscale, exoscale_server):
         ("sks_cluster", {"name": "llm"}, []),
         ("sks_nodepool", gpu, ["create-sks-nodepool"]),
         ("sks_nodepool", gpu, []),
-        ("sks_nodepool", gpu | {"labels": {}, "size": 0}, ["update-sks-nodepool", "scale-sks-nodepool"]),
+        ("sks_nodepool", gpu | {"labels": {}, "size": 0, "allow_shrink": True}, ["update-sks-nodepool", "scale-sks-nodepool"]),
+        ("sks_nodepool", gpu | {"size": 2, "deploy_target": "dedicated"}, ["update-sks-nodepool", "scale-sks-nodepool"]),
+        ("sks_nodepool", gpu | {"size": 2, "deploy_target": ""}, ["update-sks-nodepool"]),
+        ("sks_cluster", {"name": "llm", "oidc": {"client_id": "a", "issuer_url": "https://a"}}, ["update-sks-cluster"]),
+        ("sks_cluster", {"name": "llm", "oidc": {}, "feature_gates": ["A"]}, ["update-sks-cluster"]),
+        ("sks_cluster", {"name": "llm", "feature_gates": []}, ["update-sks-cluster"]),
+        ("sks_cluster", {"name": "llm", "ca_certificates": True}, []),
         ("sks_kubeconfig", {"cluster": "llm", "user": "a", "groups": ["b"], "dest": dest}, ["generate-sks-cluster-kubeconfig"]),
         ("sks_kubeconfig", {"cluster": "llm", "user": "a", "groups": ["b"], "dest": dest}, []),
         ("sks_cluster", {"name": "llm", "state": "absent", "force": True}, ["delete-sks-nodepool", "delete-sks-cluster"]),
@@ -224,5 +230,6 @@ def test_the_modules_do_the_same(exoscale, exoscale_server):
     for module, options, writes in life:
         result = exoscale(module, **options)
         assert (result.get("msg"), result["changed"], result["writes"]) == (None, bool(writes), writes)
+        assert "get-sks-cluster-authority-cert" not in result["calls"] or len(result["cluster"]["ca_certificates"]) == 3
     zone = SimpleNamespace(zone=ZONE)
     assert exoscale_server.organisation.list_sks_clusters(zone) == {"sks-clusters": []}

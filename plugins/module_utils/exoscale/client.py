@@ -86,11 +86,14 @@ class Exoscale:
         is_read = operation.startswith(READS)
         return self._answer(operation, lambda: self._transport.send(operation, ids, body), repeat=is_read)
 
-    def write(self, operation: str, body: dict[str, Any] | None = None, **ids: str) -> None:
+    def write(self, operation: str, body: dict[str, Any] | None = None, **ids: str) -> Answer:
         """Send a write, and follow what it starts to its end.
 
         Args:
             operation: as in ``call``, also the others.
+
+        Returns:
+            The operation at Exoscale, which has the id of what was written in its ``reference``.
 
         Raises:
             ExoscaleError: it is refused, it fails, or it takes longer than the client's timeout.
@@ -98,7 +101,7 @@ class Exoscale:
         started = self.call(operation, body, **ids)
         for answer in self.poll(lambda: self.call("get-operation", id=started["id"]), started):
             if answer["state"] == "success":
-                return
+                return answer
             if answer["state"] != "pending":
                 said = ", ".join(filter(None, (answer.get("reason"), answer.get("message")))) or "no reason given"
                 raise ExoscaleError(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import time
 from collections.abc import Callable
 
@@ -24,6 +25,7 @@ ARGUMENTS = {
 STATE = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
 # States that nothing changes by itself. An object in any other state, known here or not, is waited for.
 STEADY = ("running", "degraded", "error")
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class ExoscaleModule:
@@ -57,11 +59,9 @@ class ExoscaleModule:
         """Take it away; return the module's result."""
         raise NotImplementedError
 
-    def find_cluster(self, name: str) -> tuple[Answer | None, list[str]]:
-        """The cluster of this name or id with its node pools, or None, and the names of all clusters in the zone."""
-        clusters = self.api.call("list-sks-clusters")["sks-clusters"]
-        found = [cluster for cluster in clusters if name in (cluster["name"], cluster["id"])]
-        return only(f"clusters named {name} in {self.api.zone}", found), [cluster["name"] for cluster in clusters]
+    def clusters(self) -> list[Answer]:
+        """All clusters in the zone, each with its node pools."""
+        return self.api.call("list-sks-clusters")["sks-clusters"]
 
     def cluster(self) -> Answer | None:
         """The cluster that the option ``cluster`` names.
@@ -71,11 +71,8 @@ class ExoscaleModule:
         Raises:
             ExoscaleError: there is no such cluster.
         """
-        name = self.options["cluster"]
-        found, names = self.find_cluster(name)
-        if not found and not self.module.check_mode and self.options.get("state") != "absent":
-            raise ExoscaleError(f"There is no cluster {name} in {self.api.zone}. {hint(name, names)}")
-        return found
+        may_lack = self.module.check_mode or self.options.get("state") == "absent"
+        return (find if may_lack else need)("cluster", self.options["cluster"], self.api.zone, self.clusters())
 
     @staticmethod
     def changed(title: str, before: dict, after: dict) -> dict:
@@ -113,6 +110,13 @@ class Resource(ExoscaleModule):
         """
         raise NotImplementedError
 
+    def preflight(self, live: Answer | None, wanted: dict) -> None:
+        """Look, before the first write and in check mode too, whether Exoscale will allow what differs.
+
+        Raises:
+            ExoscaleError: it will not.
+        """
+
     def create(self, wanted: dict) -> None:
         """Make the object, and wait until it is made."""
         raise NotImplementedError
@@ -141,8 +145,10 @@ class Resource(ExoscaleModule):
         """Bring the object to a description, which depends on what is there; return the module's result."""
         live = self.read() if self.module.check_mode else self._settled()
         before, after = self._describe(live), desired(live)
-        if before != after and not self.module.check_mode:
-            live = self._bring(live, after, desired)
+        if before != after:
+            self.preflight(live, after)
+            if not self.module.check_mode:
+                live = self._bring(live, after, desired)
         result = {"changed": False} if before == after else self.changed(str(self), before, after)
         return result | (self.facts(live) if live else {})
 
@@ -155,6 +161,8 @@ class Resource(ExoscaleModule):
                 f"The {self} is in the state error (id {live['id']}): remove it with state absent and run again, or ask "
                 "Exoscale's support."
             )
+        if not live and ID.fullmatch(self.options["name"]):
+            raise ExoscaleError(f"There is no {self}, and a new one needs a name instead of an id.")
         return self.desired(live)
 
     def _bring(self, live: Answer | None, wanted: dict, desired: Callable[[Answer | None], dict]) -> Answer | None:
@@ -168,7 +176,7 @@ class Resource(ExoscaleModule):
                 break
             except ExoscaleError as error:
                 if pause is None or not error.transient:
-                    raise
+                    raise error if live else self._tidied(error) from None
             time.sleep(pause)
             live = self._settled()
             wanted = desired(live)
@@ -176,12 +184,26 @@ class Resource(ExoscaleModule):
                 return live
         for pause in (0.5, 1.0, 3.0, 0.0):  # what was written may be shown only a moment later
             live = self._settled()
-            shown = self._describe(live)
-            if shown == wanted:
-                return live
+            if bool(live) == bool(wanted):
+                # Exoscale may have added to what was asked for: it is as desired if nothing more would be asked for.
+                shown, wanted = self._describe(live), desired(live)
+                if shown == wanted:
+                    return live
             time.sleep(pause)
+        shown = self._describe(live)
         fields = ", ".join(name for name in shown | wanted if shown.get(name) != wanted.get(name))
         raise ExoscaleError(f"Exoscale accepted the change of the {self}, but shows another {fields}: run again.")
+
+    def _tidied(self, error: ExoscaleError) -> ExoscaleError:
+        """The error of a creation, after what it left is removed: that would be in the way, and might be billed."""
+        try:
+            left = self.read()
+            if not left or left["state"] != "error":
+                return error
+            self.delete(left)
+        except ExoscaleError as other:
+            return ExoscaleError(f"{error} What it left could not be removed: {other} Set state absent to remove it.")
+        return ExoscaleError(f"{error} What it left was removed.")
 
     def _write(self, live: Answer | None, wanted: dict) -> None:
         if not wanted:
@@ -203,21 +225,51 @@ class Resource(ExoscaleModule):
         )
 
 
-def only(what: str, found: list[Answer]) -> Answer | None:
-    """The one object that was found, or None.
+def find(kind: str, name: str, place: str, entries: list[Answer]) -> Answer | None:
+    """The entry of this name or id, or None.
+
+    Args:
+        kind: what the entries are, as a singular noun.
+        place: where they are.
 
     Raises:
         ExoscaleError: there are several, and no telling which one is meant.
     """
+    found = [entry for entry in entries if name in (entry.get("name"), entry["id"])]
     if len(found) > 1:
         ids = ", ".join(entry["id"] for entry in found)
-        raise ExoscaleError(f"There are {len(found)} {what} (ids {ids}): delete or rename all but one.")
+        raise ExoscaleError(
+            f"There are {len(found)} {kind}s named {name} in {place}: name one by its id ({ids}), or delete all others."
+        )
     return found[0] if found else None
+
+
+def need(kind: str, name: str, place: str, entries: list[Answer]) -> Answer:
+    """As ``find``, where there must be one.
+
+    Raises:
+        ExoscaleError: there is none, or there are several.
+    """
+    if found := find(kind, name, place, entries):
+        return found
+    names = [entry.get("name", entry["id"]) for entry in entries]
+    raise ExoscaleError(f"There is no {kind} {name} in {place}. {hint(name, names)}")
 
 
 def body(fields: dict) -> dict:
     """Fields of a description as the API names them."""
     return {name.replace("_", "-"): value for name, value in fields.items()}
+
+
+def described(answer: dict) -> dict:
+    """An object of the API's with its fields named as in a description."""
+    return {name.replace("-", "_"): value for name, value in answer.items()}
+
+
+def merged(shown: dict, given: dict | None) -> dict:
+    """What a live object shows, with the suboptions that are given in its place; an empty one takes its field away."""
+    given = {name: value for name, value in (given or {}).items() if value is not None}
+    return {name: value for name, value in (shown | given).items() if value not in ("", {})}
 
 
 def hint(name: str, names: list[str]) -> str:

@@ -22,6 +22,12 @@ QUOTAS = {
     "block-storage-max-size": 10240,
 }
 
+# What node pools can refer to in each zone, by the API's names; a cluster's default security group comes on top.
+GROUPS = {
+    "anti-affinity-groups": ("spread",), "deploy-targets": ("dedicated",), "private-networks": ("storage", "backup"),
+    "security-groups": ("monitoring", "ssh"),
+}
+
 # family, size, GPUs, vCPUs, GiB, zones
 _TYPES = (
     *(("standard", size, 0, cpus, memory, ZONES) for size, cpus, memory in (

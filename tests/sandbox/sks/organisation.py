@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -299,7 +300,8 @@ class Organisation:
         server = self._folder / "server" if self._folder and self._state["bound"] == reference else None
         endpoint = server.read_text().strip() if server and server.exists() else (
             f"https://{reference}.sks-{request.zone}.exo.io:443")
-        cluster = {"auto-upgrade": False, "enable-kube-proxy": True, "addons": [], "labels": {}, "feature-gates": []}
+        cluster = {"auto-upgrade": False, "enable-kube-proxy": given.get("cni") != "cilium", "enable-operators-ca": True,
+                   "addons": [], "labels": {}, "feature-gates": []}
         return self._start(request, "clusters", cluster | cluster_fields({}, without_null(given)) | {
             "id": reference, "created-at": now(), "endpoint": endpoint, "_zone": request.zone}, "creating")
 
@@ -380,6 +382,12 @@ class Organisation:
                 raise Refusal(400, f"{name}: {given[name]!r} is not lowercase")
         if "instance-type" in given:
             self._check_type(request, given["instance-type"])
+        for name in catalogue.GROUPS:
+            there = getattr(self, f"list_{name.replace('-', '_')}")(request)[name]
+            one = given.get("deploy-target") if name == "deploy-targets" else None
+            wanted = [one] if one else given.get(name, ())
+            if strangers := {entry["id"] for entry in wanted} - {entry["id"] for entry in there}:
+                raise Refusal(404, f"No {name}: {', '.join(sorted(strangers))}")
 
     # What stands behind node pools, to be read only
 
@@ -400,10 +408,19 @@ class Organisation:
         return self._one(request, self.list_instances(request)["instances"])
 
     def list_security_groups(self, request: Request) -> dict:
-        return {"security-groups": [
+        return groups("security-groups", [
             {"id": cluster["default-security-group-id"], "name": f"sks-{cluster['id']}"}
             for cluster in self._state["clusters"].values()
-            if cluster["_zone"] == request.zone and "default-security-group-id" in cluster]}
+            if cluster["_zone"] == request.zone and "default-security-group-id" in cluster])
+
+    def list_anti_affinity_groups(self, request: Request) -> dict:
+        return groups("anti-affinity-groups")
+
+    def list_private_networks(self, request: Request) -> dict:
+        return groups("private-networks")
+
+    def list_deploy_targets(self, request: Request) -> dict:
+        return groups("deploy-targets")
 
     def get_security_group(self, request: Request) -> dict:
         return self._one(request, self.list_security_groups(request)["security-groups"])
@@ -441,6 +458,11 @@ def without_null(record: dict) -> dict:
     return {name: value for name, value in record.items() if value is not None}
 
 
+def groups(kind: str, more: Iterable[dict] = ()) -> dict:
+    """The list of a kind of what node pools can refer to."""
+    return {kind: [{"id": catalogue.identity(f"{kind}.{name}"), "name": name} for name in catalogue.GROUPS[kind]] + [*more]}
+
+
 def known(entries: dict, name: str) -> Any:
     """The entry of this name."""
     if name not in entries:
@@ -465,7 +487,7 @@ def cluster_fields(before: dict, given: dict) -> dict:
     """What a cluster shows of the fields in a request: not the token of its audit."""
     if "audit" not in given:
         return given
-    audit = {"enabled": True} | before.get("audit", {}) | given["audit"]
+    audit = {"enabled": True, "initial-backoff": "10s"} | before.get("audit", {}) | given["audit"]
     return given | {"audit": {name: value for name, value in audit.items() if name != "bearer-token"}}
 
 

@@ -148,7 +148,8 @@ def test_the_token_of_the_audit_is_never_shown(account):
     audit = {"endpoint": "https://logs", "bearer-token": "hush"}
     cluster = account.make("create_sks_cluster", **CLUSTER, audit=audit)
     account.make("update_sks_cluster", id=cluster, audit={"enabled": False})
-    assert account.get_sks_cluster(id=cluster)["audit"] == {"endpoint": "https://logs", "enabled": False}
+    assert account.get_sks_cluster(id=cluster)["audit"] == {
+        "endpoint": "https://logs", "enabled": False, "initial-backoff": "10s"}
 
 
 @pytest.mark.parametrize(
