@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import ssl
 import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from ansible.module_utils import urls
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale import client, resource
@@ -39,6 +41,9 @@ def exoscale_server(exoscale_module, monkeypatch):
     monkeypatch.setenv("EXOSCALE_API_KEY", exoscale_module.catalogue.KEY)
     monkeypatch.setenv("EXOSCALE_API_SECRET", exoscale_module.catalogue.SECRET)
     monkeypatch.setenv("EXOSCALE_API_ENDPOINT", server.url)
+    # Half of a module's time would go into loading certificates that plain HTTP has no use for.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    monkeypatch.setattr(urls, "make_context", lambda *_, **__: context)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()

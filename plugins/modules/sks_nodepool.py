@@ -374,6 +374,10 @@ class NodePool(Resource):
 
     def create(self, wanted: dict) -> None:
         """See Resource."""
+        # Another look, at the cluster itself: Exoscale would make a second pool of the same name, and bill it.
+        pools = self.api.call("get-sks-cluster", id=self._cluster["id"]).get("nodepools", [])
+        if find(self.kind, self.options["name"], self.options["cluster"], pools):
+            raise ExoscaleError(f"The {self} exists, but Exoscale's list does not show it: run again.", transient=True)
         fields = {name: value for name, value in self._body(wanted).items() if value not in (None, {}, [], "")}
         self.api.write("create-sks-nodepool", {"name": self.options["name"]} | fields, id=self._cluster["id"])
 
@@ -488,7 +492,8 @@ class NodePool(Resource):
         """Id of what has this name or id."""
         if kind not in self._lists:
             kinds = f"{kind.replace(' ', '-')}s"
-            self._lists[kind] = self.api.call(f"list-{kinds}")[kinds]
+            # Names are optional there.
+            self._lists[kind] = [Answer({"name": entry["id"]} | entry) for entry in self.api.call(f"list-{kinds}")[kinds]]
         return need(kind, name, self.api.zone, self._lists[kind])["id"]
 
     def _image_gc(self, shown: dict) -> dict:

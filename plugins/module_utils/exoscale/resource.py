@@ -25,6 +25,9 @@ ARGUMENTS = {
 STATE = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
 # States that nothing changes by itself. An object in any other state, known here or not, is waited for.
 STEADY = ("running", "degraded", "error")
+# Seconds after which a creation is looked for again whose answer was lost. A request that is still under way then would
+# be a second object, paid for twice, if it were repeated; together this is longer than a transport waits for an answer.
+LATE = (10.0, 20.0)
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -170,15 +173,17 @@ class Resource(ExoscaleModule):
 
         After a lost answer a write may have taken effect: the object is read again before anything is written again.
         """
-        for pause in (1.0, 3.0, None):
+        for pauses in ((1.0, *LATE), (3.0, *LATE), None):
             try:
                 self._write(live, wanted)
                 break
             except ExoscaleError as error:
-                if pause is None or not error.transient:
+                if pauses is None or not error.transient:
                     raise error if live else self._tidied(error) from None
-            time.sleep(pause)
-            live = self._settled()
+            for pause in pauses[:1] if live else pauses:
+                time.sleep(pause)
+                if live := self._settled():
+                    break
             wanted = desired(live)
             if self._describe(live) == wanted:
                 return live
@@ -235,7 +240,7 @@ def find(kind: str, name: str, place: str, entries: list[Answer]) -> Answer | No
     Raises:
         ExoscaleError: there are several, and no telling which one is meant.
     """
-    found = [entry for entry in entries if name in (entry.get("name"), entry["id"])]
+    found = [entry for entry in entries if name in (entry["name"], entry["id"])]
     if len(found) > 1:
         ids = ", ".join(entry["id"] for entry in found)
         raise ExoscaleError(
@@ -252,8 +257,7 @@ def need(kind: str, name: str, place: str, entries: list[Answer]) -> Answer:
     """
     if found := find(kind, name, place, entries):
         return found
-    names = [entry.get("name", entry["id"]) for entry in entries]
-    raise ExoscaleError(f"There is no {kind} {name} in {place}. {hint(name, names)}")
+    raise ExoscaleError(f"There is no {kind} {name} in {place}. {hint(name, [entry['name'] for entry in entries])}")
 
 
 def body(fields: dict) -> dict:

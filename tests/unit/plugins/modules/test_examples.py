@@ -8,7 +8,6 @@ import importlib
 import pytest
 import yaml
 
-
 INFO = ["sks_cluster_info", "sks_nodepool_info", "gpu_offer_info"]
 
 

@@ -216,18 +216,3 @@ def test_a_cluster_with_pools_is_deleted_with_force_only(cluster, exoscale):
         assert refused["failed"] and "node pools default" in refused["msg"] and not refused["writes"]
     assert cluster(state="absent", force=True)["writes"] == ["delete-sks-nodepool", "delete-sks-cluster"]
     assert not cluster(state="absent")["changed"]
-
-
-def test_two_clusters_of_one_name_are_told_apart_by_nobody(cluster, exoscale_server):
-    cluster()
-    exoscale_server.faults.append({"operation": "list-sks-clusters", "set": {"sks-clusters": []}, "times": 1})
-    doubled = cluster()
-    assert doubled["failed"] and "2 clusters named llm" in doubled["msg"]
-
-
-def test_a_broken_cluster_is_shown_and_can_be_removed(cluster, exoscale_server):
-    cluster()
-    exoscale_server.faults.append({"operation": "list-sks-clusters", "set": {"sks-clusters.state": "error"}, "times": 2})
-    shown = cluster()
-    assert shown["failed"] and "state error" in shown["msg"] and not shown["writes"]
-    assert cluster(state="absent")["changed"] and cluster()["changed"]
