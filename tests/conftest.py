@@ -41,10 +41,11 @@ def exoscale_server(exoscale_module, monkeypatch):
     monkeypatch.setenv("EXOSCALE_API_KEY", exoscale_module.catalogue.KEY)
     monkeypatch.setenv("EXOSCALE_API_SECRET", exoscale_module.catalogue.SECRET)
     monkeypatch.setenv("EXOSCALE_API_ENDPOINT", server.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     # Half of a module's time would go into loading certificates that plain HTTP has no use for.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     monkeypatch.setattr(urls, "make_context", lambda *_, **__: context)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.003,), daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

@@ -6,11 +6,9 @@ Nothing is ever made twice, and no node is left that nobody asked for: it would 
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale import resource, transports
+from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale import resource
 
 LLM = {"name": "llm"}
 GPU = {"cluster": "llm", "name": "gpu", "instance_type": "gpu3.small"}
@@ -194,14 +192,19 @@ def test_each_fault(play, world, exoscale_server, fault, run):
 
 
 @pytest.mark.parametrize("run", MAKE)
-def test_a_creation_that_takes_effect_after_its_answer_was_given_up_is_not_repeated(play, world, exoscale_server, monkeypatch, run):
-    do = play(run)
-    monkeypatch.setattr(transports, "TIMEOUT", 0.15)
-    monkeypatch.setattr(resource.time, "sleep", lambda seconds: time.sleep(seconds / 100))
-    exoscale_server.faults.append({"operation": "create-*", "delay": 0.25, "times": 1})
+def test_a_creation_that_takes_effect_long_after_its_answer_was_lost(play, world, exoscale_server, monkeypatch, run):
+    do, left = play(run), iter([True])
+    sleep = resource.time.sleep
+
+    def late(seconds):
+        sleep(seconds)
+        if seconds == resource.LATE[-1] and next(left, False):
+            world.make_cluster() if run == "make cluster" else world.make_pool(world.clusters()[0]["id"], 1)
+
+    monkeypatch.setattr(resource.time, "sleep", late)
+    exoscale_server.faults.append({"operation": "create-*", "drop": "before", "times": 1})
     made = do()
     assert made["changed"] and made["calls"][f"create-sks-{'cluster' if run == 'make cluster' else 'nodepool'}"] == 1
-    time.sleep(0.15)
     assert world.shown() == RUNS[run][3] and not do()["changed"]
 
 
