@@ -304,6 +304,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.resource i
     body,
     find,
     merged,
+    text,
 )
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.sks import cluster_facts, describe_cluster
 
@@ -350,7 +351,7 @@ class Cluster(Resource):
         for name in {"addons", "feature_gates"} & given.keys():
             given[name] = sorted(set(given[name]))
         if "labels" in given:
-            given["labels"] = {str(key): str(value) for key, value in given["labels"].items()}
+            given["labels"] = _texts(given["labels"])
         given |= {"oidc": self._oidc(shown["oidc"]), "audit": self._audit(shown["audit"])}
         if not live:
             kube_proxy = given.get("cni") != "cilium"
@@ -415,6 +416,8 @@ class Cluster(Resource):
         if given is None:
             return shown
         wanted = merged(shown, given) if any(value is not None for value in given.values()) else {}
+        if "required_claim" in wanted:
+            wanted["required_claim"] = _texts(wanted["required_claim"])
         if wanted and not {"client_id", "issuer_url"} <= wanted.keys():
             raise ExoscaleError(f"The oidc of {self.options['name']} needs client_id and issuer_url.")
         return wanted
@@ -474,6 +477,10 @@ class Cluster(Resource):
                 f"\"{now[0]}.{now[1] + 1}\" first."
             )
         return self._newest(wanted)
+
+
+def _texts(fields: dict) -> dict[str, str]:
+    return {str(key): text(value) for key, value in fields.items()}
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ options:
   evict:
     description:
       - Names or ids of nodes, which are those that go when O(size) is below the pool's present size. Drain them before.
-      - They must be just as many as that takes. They are not looked at where the pool has its O(size).
+      - They must be just as many as that takes. Needs O(size), and does nothing where the pool has that already.
     type: list
     elements: str
   allow_shrink:
@@ -277,6 +277,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.resource i
     find,
     merged,
     need,
+    text,
 )
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.sks import (
     REFERENCES,
@@ -472,7 +473,7 @@ class NodePool(Resource):
         if not 0 <= given.get("kubelet_max_pods", 0) <= 65535:
             raise ExoscaleError(f"The kubelet_max_pods {given['kubelet_max_pods']} of {name} is not within 0 and 65535.")
         if "labels" in given:
-            given["labels"] = {str(key): self._label(str(key), _text(value)) for key, value in given["labels"].items()}
+            given["labels"] = {str(key): self._label(str(key), text(value)) for key, value in given["labels"].items()}
         if "taints" in given:
             given["taints"] = {str(key): self._taint(str(key), taint) for key, taint in given["taints"].items()}
         if "kubelet_image_gc" in given:
@@ -517,18 +518,13 @@ class NodePool(Resource):
 
     def _taint(self, key: str, taint: object) -> dict:
         fields = taint if isinstance(taint, dict) else {}
-        value, effect = _text(fields.get("value", "")), fields.get("effect")
+        value, effect = text(fields.get("value", "")), fields.get("effect")
         if set(fields) != {"value", "effect"} or effect not in EFFECTS or not value:
             raise ExoscaleError(
                 f"The taint {key} of {self.options['name']} is {taint!r}: it needs a value and an effect, such as "
                 f"{{value: llm, effect: NoSchedule}}, and the effect is one of {', '.join(EFFECTS)}."
             )
         return {"value": self._label(key, value), "effect": effect}
-
-
-def _text(value: object) -> str:
-    """A value as Kubernetes writes it, where YAML has made a number or a truth value of it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def main() -> None:
@@ -563,7 +559,8 @@ def main() -> None:
             "kubelet_max_pods": {"type": "int"},
             "addons": {"type": "list", "elements": "str", "choices": ["storage-lvm"]},
             "public_ip_assignment": {"type": "str", "choices": ["inet4", "dual"]},
-        }
+        },
+        required_by={"evict": ("size",)},
     )
 
 

@@ -9,6 +9,7 @@ import difflib
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -41,12 +42,13 @@ class ExoscaleModule:
         self.api = Exoscale(zone, key, secret, timeout)
 
     @classmethod
-    def run(cls, argument_spec: dict) -> None:
-        """Run the module, whose own options are given, to its end."""
+    def run(cls, argument_spec: dict, **rules: Any) -> None:
+        """Run the module to its end; its own options are given, and what AnsibleModule shall check of them."""
         module = AnsibleModule(
             argument_spec=ARGUMENTS | argument_spec,
             required_together=[("api_key", "api_secret")],
             supports_check_mode=True,
+            **rules,
         )
         try:
             this = cls(module)
@@ -268,6 +270,11 @@ def body(fields: dict) -> dict:
 def described(answer: dict) -> dict:
     """An object of the API's with its fields named as in a description."""
     return {name.replace("-", "_"): value for name, value in answer.items()}
+
+
+def text(value: object) -> str:
+    """A value as text, where YAML has made a number or a truth value of it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def merged(shown: dict, given: dict | None) -> dict:

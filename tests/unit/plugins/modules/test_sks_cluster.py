@@ -108,9 +108,9 @@ def test_what_would_have_to_be_made_anew_is_named_with_its_pools(cluster, exosca
 
 # Options, another value of theirs, and what they are when they are cleared; None where that is not to be had.
 CHANGES = [
-    ({"labels": {"team": "llm", "cost": 7}}, {"labels": {"team": "other"}}, {"labels": {}}),
+    ({"labels": {"team": "llm", "cost": 7, "shared": True}}, {"labels": {"team": "other"}}, {"labels": {}}),
     ({"feature_gates": ["B", "A"]}, {"feature_gates": ["C"]}, {"feature_gates": []}),
-    ({"oidc": {"client_id": "a", "issuer_url": "https://a", "required_claim": {"x-y": "z"}}},
+    ({"oidc": {"client_id": "a", "issuer_url": "https://a", "required_claim": {"x-y": True}}},
      {"oidc": {"client_id": "b", "required_claim": {}, "groups_prefix": "c:"}}, {"oidc": {}}),
     ({"audit": {"endpoint": "https://a", "bearer_token": "hush-a"}},
      {"audit": {"endpoint": "https://b", "initial_backoff": "20s"}}, {"audit": {"enabled": False}}),

@@ -205,6 +205,7 @@ def test_a_pool_shrinks_only_by_nodes_that_are_named_or_when_that_is_allowed(poo
     mixed = pool(size=1, evict=[third, second], allow_shrink=True)
     assert mixed["writes"] == ["evict-sks-nodepool-members", "scale-sks-nodepool"] and mixed["evicted"] == [third]
     assert nodes() == [first]
+    assert "evict" in pool(evict=[first])["msg"]  # which needs size
     empty = pool(size=0, allow_shrink=True)
     assert empty["writes"] == ["scale-sks-nodepool"] and nodes() == [] and empty["nodepool"]["size"] == 0
     assert not pool(size=0)["changed"] and pool(size=1)["nodepool"]["size"] == 1
