@@ -60,15 +60,18 @@ options:
   labels:
     description: Labels of the cluster at Exoscale. All others are removed, so V({}) clears them.
     type: dict
+    version_added: 0.2.0
   feature_gates:
     description: Alpha features of Kubernetes that the API server has. All others are turned off.
     type: list
+    version_added: 0.2.0
     elements: str
   oidc:
     description:
       - An OpenID provider, whose users the API server knows.
       - A suboption that is not given stays as it is, and an empty one is removed. V({}) removes the provider.
     type: dict
+    version_added: 0.2.0
     suboptions:
       client_id:
         description: Client id. Needed for a new provider.
@@ -94,6 +97,7 @@ options:
   audit:
     description: Where the API server sends what is done in the cluster. A suboption that is not given stays as it is.
     type: dict
+    version_added: 0.2.0
     suboptions:
       enabled:
         description: Whether it is sent. It is for a new endpoint.
@@ -120,19 +124,23 @@ options:
       - Whether SKS runs kube-proxy. It cannot be changed.
       - A new cluster has it, unless O(cni=cilium), which does without.
     type: bool
+    version_added: 0.2.0
   enable_operators_ca:
     description: Whether the API server trusts the authority of Exoscale's operators. It does in a new cluster.
     type: bool
+    version_added: 0.2.0
   default_security_group:
     description:
       - Whether the cluster has a security group with what its network plugin needs, which
         M(selfhosted.llm.sks_nodepool) gives to all nodes. It cannot be changed. A new cluster has one.
     type: bool
+    version_added: 0.2.0
   networking:
     description:
       - Addresses in a new cluster, where they shall be others than SKS chooses.
       - They cannot be changed, and SKS does not tell what they are. They are thus not compared in a cluster that is there.
     type: dict
+    version_added: 0.2.0
     suboptions:
       cluster_cidr:
         description: Range of the pods, or an IPv4 and an IPv6 one with a comma between.
@@ -149,6 +157,7 @@ options:
   ca_certificates:
     description: Whether the result has the certificates of the cluster's authorities, which takes three requests.
     type: bool
+    version_added: 0.2.0
     default: false
   force:
     description: Whether O(state=absent) also deletes the cluster's node pools, with all that runs there.

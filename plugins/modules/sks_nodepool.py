@@ -47,12 +47,14 @@ options:
       - Names or ids of nodes, which are those that go when O(size) is below the pool's present size. Drain them before.
       - They must be just as many as that takes. Needs O(size), and does nothing where the pool has that already.
     type: list
+    version_added: 0.2.0
     elements: str
   allow_shrink:
     description:
       - Whether the pool may lose nodes that O(evict) does not name. Exoscale then chooses which, and whatever runs there
         is cut off.
     type: bool
+    version_added: 0.2.0
     default: false
   disk_size:
     description: Disk of each node in GiB, V(20) to V(51200). V(50) for a new pool.
@@ -76,27 +78,33 @@ options:
       - Security groups of the nodes, by name or id. All others are removed, so V([]) clears them.
       - The cluster's own one is always among them, as nodes do not find one another without it. A new pool has just that.
     type: list
+    version_added: 0.2.0
     elements: str
   anti_affinity_groups:
     description: Anti-affinity groups of the nodes, by name or id. All others are removed, so V([]) clears them.
     type: list
+    version_added: 0.2.0
     elements: str
   private_networks:
     description: Private networks of the nodes, by name or id. All others are removed, so V([]) clears them.
     type: list
+    version_added: 0.2.0
     elements: str
   deploy_target:
     description: Deploy target, such as a dedicated hypervisor, by name or id. An empty one clears it.
     type: str
+    version_added: 0.2.0
   nvidia_mig_profiles:
     description:
       - How GPUs are partitioned, a profile such as V(1g.6gb) under the name of the GPU, which is V(a30.24gb) for the
         family C(gpua30), V(rtxpro6000.96gb) for C(gpurtx6000pro) and V(b300.269gb) for C(gpub300). V({}) clears it.
       - The A40 of the family C(gpu3) has no such thing.
     type: dict
+    version_added: 0.2.0
   kubelet_image_gc:
     description: When a node removes images that it does not need. A suboption that is not given stays as it is.
     type: dict
+    version_added: 0.2.0
     suboptions:
       high_threshold:
         description: From how many percent of the disk on.
@@ -110,14 +118,17 @@ options:
   kubelet_max_pods:
     description: How many pods a node has at most. V(0) leaves that to the kubelet, as in a new pool.
     type: int
+    version_added: 0.2.0
   addons:
     description: What SKS adds to the nodes. It cannot be changed. A new pool has nothing.
     type: list
+    version_added: 0.2.0
     elements: str
     choices: [storage-lvm]
   public_ip_assignment:
     description: Whether nodes have an IPv4 address only, as in a new pool, or an IPv6 one too.
     type: str
+    version_added: 0.2.0
     choices: [inet4, dual]
 seealso:
   - module: selfhosted.llm.sks_nodepool_info
