@@ -38,5 +38,7 @@ requirements:
   - The C(exo) CLI on E(PATH), or else the Python library exoscale.
 notes:
   - E(EXOSCALE_API_ENDPOINT) replaces the address of Exoscale's API.
+  - A request whose answer is lost is repeated only after another look at what is there. What a creation that failed leaves is
+    removed.
   - In check mode a cluster that does not exist yet is no error, as the same run may be what makes it.
 """

@@ -255,6 +255,23 @@ def test_a_pool_that_cannot_be_is_refused(account, cluster, fields, status, text
     assert account.get_sks_cluster(id=cluster)["nodepools"] == []
 
 
+@pytest.mark.parametrize("kind", ["anti-affinity-groups", "private-networks", "security-groups", "deploy-targets"])
+def test_pools_refer_to_what_there_is(account, cluster, kind):
+    field = kind.replace("-", "_")
+    [first, *_] = getattr(account, f"list_{field}")()[kind]
+    single = kind == "deploy-targets"
+
+    def given(reference):
+        return {"deploy_target": {"id": reference}} if single else {field: [{"id": reference}]}
+
+    with refused(404, f"No {kind}: {NOWHERE}"):
+        account.create_sks_nodepool(**account.pool(cluster, **given(NOWHERE)))
+    account.make("create_sks_nodepool", **account.pool(cluster, **given(first["id"])))
+    account.make("update_sks_nodepool", **account.at(cluster), **({"deploy_target": None} if single else {field: []}))
+    about = account.get_sks_nodepool(**account.at(cluster))
+    assert "deploy-target" not in about and about.get(kind, []) == []
+
+
 def test_quotas_count_and_bound_what_there_is(account, pool):
     assert account.get_quota(entity="gpu3") == {"resource": "gpu3", "usage": 1, "limit": 4}
     with refused(403, "Quota exceeded for gpu: 1 of 4 are used, and 4 more"):

@@ -58,6 +58,13 @@ FAULTS = {
         CLUSTERS, {"remove": [f"sks-clusters.nodepools.{name}" for name in (
             "template", "version", "instance-prefix", "taints", "created-at")]},
         ("scale", "delete pool"), None),
+    "a pool lacks what it must have once": (
+        CLUSTERS, {"remove": [f"sks-clusters.nodepools.{name}" for name in ("instance-type", "labels", "disk-size")], "times": 1},
+        ("scale",), None),
+    "a pool that goes lacks almost all": (
+        CLUSTERS, {"remove": [f"sks-clusters.nodepools.{name}" for name in (
+            "instance-type", "instance-pool", "labels", "taints", "disk-size", "template", "version")]},
+        ("delete pool", "delete cluster"), None),
     "values are unheard of": (
         CLUSTERS, {"set": {"sks-clusters.level": "deluxe", "sks-clusters.cni": "net", "sks-clusters.addons": ["new"],
                            "sks-clusters.nodepools.public-ip-assignment": "six", "sks-clusters.nodepools.addons": ["new"]}},
