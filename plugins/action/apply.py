@@ -21,6 +21,7 @@ class ActionModule(ClusterAction):
         "instance": {"type": "str", "required": True},
         "engineer": {"type": "str"},
         "prune": {"type": "bool", "default": False},
+        "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 600},
         "gate": {
             "type": "dict",
@@ -39,8 +40,8 @@ class ActionModule(ClusterAction):
         with self.cluster(args) as kube:
             state = DesiredState(kube, owner, args["objects"], check_mode, Progress(host, args["timeout"]))
             try:
-                state.apply(args["prune"], args["timeout"])
-                if args["gate"] and not check_mode:
+                state.apply(args["prune"], args["timeout"] if args["wait"] else None)
+                if args["gate"] and args["wait"] and not check_mode:
                     deployment = next(change.after for change in state.changes if change.kind == "Deployment")
                     result["answer"] = Gate(kube, owner, args["gate"]).passed(deployment)
             except UserError as error:

@@ -18,8 +18,8 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, hub, inventory_rules
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
+from ansible_collections.selfhosted.llm.plugins.module_utils.platform import Record, read_record
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
 
 # Registered by deploy.yml; every other llm_ variable is in an argument spec.
@@ -46,10 +46,10 @@ class ActionModule(ActionBase):
         self._stop_on_problems()
         values = {host: self._values(host) for host in hosts}
         self._stop_on_problems()
-        pools = self._pools(values)
+        record = self._record(values)
         self._stop_on_problems()
         with ThreadPoolExecutor(HUB_THREADS) as threads:
-            deployments = dict(zip(hosts, threads.map(lambda host: self._deployment(host, values[host], pools), hosts), strict=True))
+            deployments = dict(zip(hosts, threads.map(lambda host: self._deployment(host, values[host], record), hosts), strict=True))
         self._stop_on_problems()
         return result | {"changed": False, "deployments": deployments}
 
@@ -101,12 +101,12 @@ class ActionModule(ActionBase):
                 self._problems.append(f"{host}: there is no variable {name}" + (f"; did you mean {near[0]}?" if near else "."))
         return validated.validated_parameters | {"engine": engine, "engineer": self._variables.engineer(host)}
 
-    def _pools(self, values: dict[str, dict]) -> list[dict]:
-        """The platform's GPU pools: from its own inventory where that is given, else from its record on the cluster."""
-        pools = None
+    def _record(self, values: dict[str, dict]) -> Record:
+        """The platform's record; its pools are those of the platform's own inventory, where that is given."""
+        pools, record = None, None
         if clusters := self._task_vars["groups"].get("sks_clusters"):
             wanted = self._variables.evaluate(clusters[0], ["sks_gpu_nodes_pools"], ("sks_gpu_nodes",))
-            pools = [record for pool in wanted["sks_gpu_nodes_pools"] if (record := gpu.pool_record(pool))]
+            pools = [entry for pool in wanted["sks_gpu_nodes_pools"] if (entry := gpu.pool_record(pool))]
         for engineer, mine in {value["engineer"]: value for value in values.values()}.items():
             path = os.path.expanduser(mine["llm_kubeconfig"])
             if self._task.check_mode and clusters and not os.path.exists(path):
@@ -114,17 +114,22 @@ class ActionModule(ActionBase):
             try:
                 kube = Kube(path)
                 kube.check_expiry()
-                if pools is None:
-                    pools = _published(kube)
+                record = record or read_record(kube)
                 kube.close()
+                if not record and pools is None:
+                    raise UserError(
+                        f"The cluster at {kube.server} has no readable record of this platform (ConfigMap selfhosted-llm/platform): "
+                        "the platform's admin publishes it with playbooks/platform.yml."
+                    )
             except UserError as error:
                 self._problems.append(f"{engineer}: {error}")
-        return pools or []
+        record = record or Record([], "")
+        return record if pools is None else record._replace(pools=pools)
 
-    def _deployment(self, host: str, values: dict, pools: list[dict]) -> dict | None:
+    def _deployment(self, host: str, values: dict, record: Record) -> dict | None:
         """What the roles need to know of one deployment beyond its variables."""
         try:
-            placement = gpu.place(values["llm_gpu"], pools)
+            placement = gpu.place(values["llm_gpu"], record.pools)
         except gpu.PlacementError as error:
             self._problems.append(f"{host}: llm_gpu: {error}.")
             return None
@@ -149,18 +154,5 @@ class ActionModule(ActionBase):
             "pool": placement.pool,
             "slots": placement.slots,
             "share": gpu.describe(values["llm_gpu"]),
+            "asleep": bool(record.asleep),
         }
-
-
-def _published(kube: Kube) -> list[dict]:
-    """The pools in the platform's record on the cluster."""
-    try:
-        record = kube.request("GET", BY_NAME["ConfigMap"].path("selfhosted-llm", "platform"))
-    except KubeError as error:
-        if error.status not in (403, 404):
-            raise
-        raise KubeError(
-            f"The cluster at {kube.server} has no readable record of this platform (ConfigMap selfhosted-llm/platform): "
-            "the platform's admin publishes it with playbooks/platform.yml."
-        ) from None
-    return json.loads(record["data"]["pools"])

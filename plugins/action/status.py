@@ -11,6 +11,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import gate, ready
+from ansible_collections.selfhosted.llm.plugins.module_utils.platform import read_record
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer, engineers
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
 
@@ -32,7 +33,9 @@ class ActionModule(ActionBase):
             rows, orphans = [], []
             for engineer in fleet:
                 live = {obj["metadata"]["name"]: obj for obj in engineer.live("Deployment")}
-                rows += [_row(engineer, host, live.get(host)) for host in engineer.hosts]
+                record = read_record(engineer.kube) if engineer.kube else None
+                asleep = record.asleep if record else ""
+                rows += [_row(engineer, host, live.get(host), asleep) for host in engineer.hosts]
                 everyone = engineer._replace(hosts=task_vars["groups"][f"engineer_{engineer.name}"])
                 orphans += sorted(name for name, obj in live.items() if everyone.is_orphan(obj))
         except UserError as error:
@@ -46,7 +49,7 @@ class ActionModule(ActionBase):
         return result | {"changed": False, "deployments": rows, "orphans": orphans}
 
 
-def _row(engineer: Engineer, host: str, live: dict | None) -> dict[str, str]:
+def _row(engineer: Engineer, host: str, live: dict | None, asleep: str) -> dict[str, str]:
     row = dict.fromkeys(COLUMNS, "-") | {"deployment": host, "engineer": engineer.name}
     if live is None:
         return row | {"state": "absent"}
@@ -57,10 +60,17 @@ def _row(engineer: Engineer, host: str, live: dict | None) -> dict[str, str]:
         "engine": metadata["labels"].get("app.kubernetes.io/name", "-"),
         "gpu": annotations.get("selfhosted.llm/share", "-"),
         "endpoint": f"http://{host}.{engineer.namespace}/v1",
-        "state": ready.state(engineer.kube, live).text if live["spec"]["replicas"] else "stopped",
+        "state": _state(engineer, live, asleep),
         "first answer": f"{answer['seconds']} s" if answer else "not asked",
         "tokens/s": str(answer["tokens_per_second"]) if answer else "-",
     }
+
+
+def _state(engineer: Engineer, live: dict, asleep: str) -> str:
+    if not live["spec"]["replicas"]:
+        return "stopped"
+    state = ready.state(engineer.kube, live)
+    return f"asleep since {asleep}" if asleep and not state.done else state.text
 
 
 def table(rows: list[dict[str, str]]) -> list[str]:

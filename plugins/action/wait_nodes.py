@@ -11,6 +11,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserE
 from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import POOL_LABEL, pool_record
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import NODE
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.ready import node_is_ready
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction, Progress
 
 
@@ -43,18 +44,13 @@ def _missing(kube: Kube, pools: list[dict], gpus: bool) -> str:
         if gpus and not record:
             continue
         nodes = kube.request("GET", NODE.path(), query={"labelSelector": f"{POOL_LABEL}={pool['name']}"})["items"]
-        ready = sum(map(_is_ready, nodes))
+        ready = sum(map(node_is_ready, nodes))
         wanted = pool["size"]
         if ready < wanted:
             lacks.append(f"pool {pool['name']} has {ready} of {wanted} nodes ready")
         elif gpus:
             slots = record["gpus_per_node"] * record["slots_per_gpu"]
-            have = [int(node["status"].get("allocatable", {}).get("nvidia.com/gpu", 0)) for node in nodes if _is_ready(node)]
+            have = [int(node["status"].get("allocatable", {}).get("nvidia.com/gpu", 0)) for node in nodes if node_is_ready(node)]
             if have.count(slots) < wanted:
                 lacks.append(f"pool {pool['name']} advertises nvidia.com/gpu {have} where {wanted} x {slots} are wanted")
     return "; ".join(lacks)
-
-
-def _is_ready(node: dict) -> bool:
-    ready = any(entry["type"] == "Ready" and entry["status"] == "True" for entry in node["status"].get("conditions", ()))
-    return ready and not node["spec"].get("unschedulable")

@@ -71,10 +71,12 @@ def pool_record(pool: dict) -> dict | None:
     return {
         "name": pool["name"],
         "instance_type": pool["instance_type"],
+        "nodes": pool["size"],
         "gpu": offer.gpu,
         "gpus_per_node": offer.gpus,
         "slots_per_gpu": slots,
         "slot_mib": offer.mib // slots,
+        "eur_per_node_hour": offer.eur_per_hour,
         "eur_per_slot_hour": round(offer.eur_per_hour / offer.gpus / slots, 4),
         "node_selector": {POOL_LABEL: pool["name"]},
         "tolerations": [

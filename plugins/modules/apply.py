@@ -44,6 +44,10 @@ options:
     description: Delete objects of this owner in O(namespace) that are not among O(objects). Volume claims are never deleted.
     type: bool
     default: false
+  wait:
+    description: Wait until workloads are ready. Else they are only written, and O(gate) is left out.
+    type: bool
+    default: true
   timeout:
     description: How long each workload may take until it is ready, in seconds.
     type: int

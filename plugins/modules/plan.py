@@ -67,4 +67,7 @@ deployments:
     share:
       description: The GPU share in words.
       type: str
+    asleep:
+      description: Whether the platform's GPU pools sleep, so that nothing can run now.
+      type: bool
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,34 @@ class ClusterAction(ActionBase):
             yield kube
         finally:
             kube.close()
+
+
+class ModuleWithProgress(ActionBase):
+    """Runs the module of the action's name, and says that it still waits, which a module cannot say itself.
+
+    A subclass sets ``what``, the sort of thing that the module's option ``name`` names.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = True
+    what = ""
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        report = Progress(task_vars["inventory_hostname"], float(self._task.args.get("timeout", 1200)))
+        text = f"{self.what} {self._task.args.get('name', '')}: waiting for Exoscale"
+        start, done = time.monotonic(), threading.Event()
+
+        def tell() -> None:
+            while not done.wait(5.0):
+                report(text, time.monotonic() - start)
+
+        threading.Thread(target=tell, daemon=True).start()
+        try:
+            return result | self._execute_module(task_vars=task_vars)
+        finally:
+            done.set()
 
 
 class Progress:

@@ -28,7 +28,7 @@ from .server import Server
 
 SIZES = (1, 10, 50)
 PHASES = ("first run", "no-op", "check mode", "one change")
-POOL = {"name": "llm", "instance_type": "gpu3.medium", "slots_per_gpu": 2,
+POOL = {"name": "llm", "instance_type": "gpu3.medium", "size": 1, "slots_per_gpu": 2,
         "taints": {"nodepool": {"value": "llm", "effect": "NoSchedule"}}}
 # A measurement is repeated in turn with the others', unless it takes longer than this (seconds).
 SAMPLES, LONG = 3, 8.0

@@ -64,10 +64,11 @@ class DesiredState:
         self.changes: list[Change] = []
         self.objects = sorted((self._owned(obj) for obj in objects), key=lambda obj: ORDER[obj["kind"]])
 
-    def apply(self, prune: bool, timeout: float) -> None:
+    def apply(self, prune: bool, timeout: float | None) -> None:
         """Apply, wait until the workloads are ready, then delete what this owner no longer wants.
 
-        A Job is waited for before the workloads after it are applied, so that they find its results.
+        A Job is waited for before the workloads after it are applied, so that they find its results. Without a timeout
+        nothing is waited for.
 
         Raises:
             KubeError: with the object and the cause; ``changes`` holds what was done before.
@@ -120,8 +121,8 @@ class DesiredState:
             live = {}
         return apply_object(self.kube, desired, self.check_mode, live)
 
-    def _wait(self, change: Change, timeout: float) -> None:
-        if self.check_mode:
+    def _wait(self, change: Change, timeout: float | None) -> None:
+        if self.check_mode or timeout is None:
             return
         state = ready.wait(self.kube, change.after, timeout, self.report)
         if not state.done:

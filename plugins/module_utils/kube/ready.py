@@ -31,6 +31,12 @@ class State(NamedTuple):
     text: str
 
 
+def node_is_ready(node: dict) -> bool:
+    """Whether a live Node takes pods."""
+    ready = any(entry["type"] == "Ready" and entry["status"] == "True" for entry in node["status"].get("conditions", ()))
+    return ready and not node["spec"].get("unschedulable")
+
+
 def wait(kube: Kube, live: dict, timeout: float, report: Callable[[str, float], None]) -> State:
     """Wait for a live Deployment, DaemonSet or Job; ``report`` gets the text and elapsed seconds about once a second.
 

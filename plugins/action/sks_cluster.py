@@ -1,0 +1,14 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action around the module selfhosted.llm.sks_cluster."""
+
+from __future__ import annotations
+
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ModuleWithProgress
+
+
+class ActionModule(ModuleWithProgress):
+    """Run the module, and say while it waits."""
+
+    what = "cluster"
