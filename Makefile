@@ -40,8 +40,8 @@ sanity: .venv/pins.txt .venv-newest/pins.txt ## ansible-test sanity, on the olde
 	tests/sanity.sh .venv
 	@[ ! -x .venv-newest/bin/python ] || tests/sanity.sh .venv-newest
 
-contract: .venv/pins.txt ## the Exoscale wrapper on both transports; the real exo where EXO_BIN names it
-	$(PYTEST) tests/contract
+contract: .venv/pins.txt ## Exoscale: both transports (the real exo where EXO_BIN names it), and a table of faults
+	$(PYTEST) -n 2 tests/contract
 
 molecule: .sandbox/env ## roles on the running sandbox, and on a kind cluster of their own
 	$(IN_SANDBOX) molecule test -s default

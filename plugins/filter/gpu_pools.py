@@ -28,8 +28,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - For each GPU pool C(name), C(instance_type), C(nodes), C(eur_per_node_hour), C(gpu), C(gpus_per_node), C(slots_per_gpu), C(slot_mib) (MiB),
-      C(eur_per_slot_hour), C(node_selector) and C(tolerations).
+    - For each GPU pool C(name), C(instance_type), C(nodes), C(eur_per_node_hour), C(gpu), C(gpus_per_node), C(slots_per_gpu),
+      C(slot_mib) (MiB), C(eur_per_slot_hour), C(node_selector) and C(tolerations).
   type: list
   elements: dict
 """
