@@ -12,7 +12,7 @@ from ansible.utils.display import Display
 from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import POOL_LABEL
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import NODE, POD
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.ready import node_is_ready
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.nodes import in_order_of_loss
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction
 
 
@@ -32,16 +32,11 @@ class ActionModule(ClusterAction):
             shrinking = {pool["name"]: len(nodes[pool["name"]]) - int(pool["size"]) for pool in args["pools"]}
             pods = _pods(kube) if any(number > 0 for number in shrinking.values()) else {}
             for pool, number in shrinking.items():
-                order = sorted(nodes[pool], key=lambda node: (node_is_ready(node), len(pods.get(name_of(node), ())), name_of(node)))
-                for name in map(name_of, order[: max(number, 0)]):
+                for name in in_order_of_loss(nodes[pool], pods)[: max(number, 0)]:
                     chosen.setdefault(pool, []).append(name)
                     running = ", ".join(pods.get(name, ())) or "nothing"
                     Display().display(f"  {host}: pool {pool} loses the node {name}, where {running} runs")
         return {"changed": False, "nodes": chosen}
-
-
-def name_of(node: dict) -> str:
-    return node["metadata"]["name"]
 
 
 def _pods(kube: Kube) -> dict[str, list[str]]:
@@ -50,5 +45,5 @@ def _pods(kube: Kube) -> dict[str, list[str]]:
     for pod in kube.request("GET", POD.path())["items"]:
         owners = {owner["kind"] for owner in pod["metadata"].get("ownerReferences", ())}
         if pod["status"].get("phase") not in ("Succeeded", "Failed") and not owners & {"DaemonSet", "Node"}:
-            found[pod["spec"].get("nodeName", "")].append(f"{pod['metadata']['namespace']}/{name_of(pod)}")
+            found[pod["spec"].get("nodeName", "")].append(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
     return found

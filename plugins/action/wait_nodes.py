@@ -16,18 +16,17 @@ from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import Clust
 
 
 class ActionModule(ClusterAction):
-    """Wait until the nodes of pools are ready, and advertise their GPUs where asked."""
+    """Wait until the nodes of GPU pools are ready and advertise their GPUs."""
 
     argument_spec = {
         "pools": {"type": "list", "elements": "dict", "required": True},
-        "gpus": {"type": "bool", "default": False},
         "timeout": {"type": "int", "default": 600},
     }
 
     def execute(self, args: dict, host: str) -> dict:
         report, start = Progress(host, args["timeout"]), time.monotonic()
         with self.cluster(args) as kube:
-            while not self._task.check_mode and (missing := _missing(kube, args["pools"], args["gpus"])):
+            while not self._task.check_mode and (missing := _missing(kube, args["pools"])):
                 elapsed = time.monotonic() - start
                 if elapsed > args["timeout"]:
                     raise UserError(f"After {args['timeout']} s the nodes are not prepared: {missing}.")
@@ -36,19 +35,19 @@ class ActionModule(ClusterAction):
         return {"changed": False}
 
 
-def _missing(kube: Kube, pools: list[dict], gpus: bool) -> str:
+def _missing(kube: Kube, pools: list[dict]) -> str:
     """What the pools still lack, pool by pool; empty when nothing does."""
     lacks = []
     for pool in pools:
         record = pool_record(pool)
-        if gpus and not record:
+        if not record:
             continue
         nodes = kube.request("GET", NODE.path(), query={"labelSelector": f"{POOL_LABEL}={pool['name']}"})["items"]
         ready = sum(map(node_is_ready, nodes))
         wanted = pool["size"]
         if ready < wanted:
             lacks.append(f"pool {pool['name']} has {ready} of {wanted} nodes ready")
-        elif gpus:
+        else:
             slots = record["gpus_per_node"] * record["slots_per_gpu"]
             have = [int(node["status"].get("allocatable", {}).get("nvidia.com/gpu", 0)) for node in nodes if node_is_ready(node)]
             if have.count(slots) < wanted:

@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: selfhosted.llm contributors (@selfhosted-llm)
 description:
   - Brings a node pool to what the options say, and waits until Exoscale has done that. The nodes may need some minutes more
-    to join the cluster, see M(selfhosted.llm.wait_nodes).
+    to join the cluster, see M(selfhosted.llm.prepare_nodes).
   - Only O(zone), O(cluster) and O(name) are needed for a pool that exists, and what is not given is left as it is.
   - Whether the organisation may have the instance type, and has quota for all new nodes, is known before anything is
     written, in check mode too.
@@ -134,7 +134,7 @@ seealso:
   - module: selfhosted.llm.sks_nodepool_info
   - module: selfhosted.llm.gpu_offer_info
   - module: selfhosted.llm.sks_cluster
-  - module: selfhosted.llm.wait_nodes
+  - module: selfhosted.llm.prepare_nodes
 """
 
 EXAMPLES = r"""

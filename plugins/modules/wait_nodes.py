@@ -7,10 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: wait_nodes
-short_description: Wait until the nodes of pools are ready and advertise their GPUs
+short_description: Wait until the nodes of GPU pools are ready and advertise their GPUs
 version_added: 0.1.0
 author: selfhosted.llm contributors (@selfhosted-llm)
 description:
+  - A node of a pool advertises C(nvidia.com/gpu), cards times slots. Pools without GPUs are left out.
   - Counts the nodes by the label C(selfhosted.llm/pool). Does not wait in check mode.
 extends_documentation_fragment:
   - selfhosted.llm.attributes
@@ -22,10 +23,6 @@ options:
     type: list
     elements: dict
     required: true
-  gpus:
-    description: Wait until each node of a GPU pool advertises C(nvidia.com/gpu), cards times slots; other pools are left out.
-    type: bool
-    default: false
   timeout:
     description: How long that may take, in seconds.
     type: int
@@ -36,7 +33,6 @@ EXAMPLES = r"""
 - name: Wait for two GPU nodes
   selfhosted.llm.wait_nodes:
     kubeconfig: ~/.kube/config
-    gpus: true
     pools:
       - {name: llm, instance_type: gpu3.small, size: 2}
 """

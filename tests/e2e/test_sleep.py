@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, NODE
 
-from .conftest import SANDBOX
+from .conftest import REPOSITORY, SANDBOX
 
 PLATFORM = ("inventories/platform", SANDBOX)
 
@@ -45,6 +47,22 @@ def test_hibernating_and_waking(run, admin, gpu_nodes):
     assert not run("playbooks/wake.yml", *PLATFORM).changed
     assert not run("site.yml", "inventories/alice", SANDBOX).changed
     assert admin.request("GET", claims)["metadata"]["uid"] == before
+
+
+def test_labels_and_taints_reach_the_nodes_that_are_there_and_go_again(run, admin, gpu_nodes, tmp_path):
+    def marks() -> tuple[str | None, set[str]]:
+        node = admin.request("GET", NODE.path(name=gpu_nodes()[0]))
+        return node["metadata"]["labels"].get("tier"), {taint["key"] for taint in node["spec"]["taints"]}
+
+    shutil.copytree(REPOSITORY / "inventories/platform", tmp_path / "platform")
+    hosts = tmp_path / "platform/hosts.yml"
+    text = hosts.read_text().replace("labels: {role: llm}", "labels: {role: llm, tier: gold}")
+    taint = "tier: {value: gold, effect: PreferNoSchedule}"
+    hosts.write_text(text.replace("            nodepool: {value: llm,", f"            {taint}\n            nodepool: {{value: llm,"))
+    changed = run("playbooks/platform.yml", tmp_path / "platform", SANDBOX)
+    assert changed.status == 0 and marks() == ("gold", {"nodepool", "tier"}), changed.message
+    assert not run("playbooks/platform.yml", tmp_path / "platform", SANDBOX).changed
+    assert run("playbooks/platform.yml", *PLATFORM).status == 0 and marks() == (None, {"nodepool"})
 
 
 def test_teardown_lists_what_would_be_lost_and_removes_nothing_unasked(run, gpu_nodes):
