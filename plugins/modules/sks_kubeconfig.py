@@ -48,6 +48,24 @@ options:
     description: The file. Missing directories are made, for this user only.
     type: path
     required: true
+  merge:
+    description:
+      - Whether the file may hold other clusters, users and contexts, as C(~/.kube/config) does. All in it stays but
+        comments, and the cluster, the user and the context that are called O(context). Its C(current-context) is set
+        only where it has none. A file that is no kubeconfig is refused.
+      - Otherwise the file has this context alone, and one that holds anything else is replaced.
+      - Tasks that merge into one file at the same time may undo one another's changes. Set C(throttle) to 1 where
+        several hosts do.
+    type: bool
+    version_added: 0.2.0
+    default: false
+  context:
+    description:
+      - What the cluster, the user and the context are called in the file. O(user), C(@) and O(cluster) where not given,
+        such as V(alice@llm), so that several users and clusters have room in one file.
+      - Needed where clusters of one name in several zones are merged into one file.
+    type: str
+    version_added: 0.2.0
 requirements:
   - cryptography
   - PyYAML
@@ -73,9 +91,24 @@ EXAMPLES = r"""
     ttl: 1209600
     renew_before: 259200
     dest: ~/.kube/selfhosted-llm/alice.yml
+
+- name: Add it to the clusters that kubectl knows, for kubectl --context llm
+  selfhosted.llm.sks_kubeconfig:
+    zone: de-fra-1
+    cluster: llm
+    user: alice
+    groups: ["llm:alice"]
+    dest: ~/.kube/config
+    merge: true
+    context: llm
 """
 
 RETURN = r"""
+context:
+  description: What the context is called in the file.
+  returned: always
+  type: str
+  sample: alice@llm
 dest:
   description: The file, with O(dest)'s C(~) and variables expanded.
   returned: always
@@ -90,6 +123,7 @@ expires:
 
 import base64
 import os
+import re
 import stat
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -105,6 +139,7 @@ SLACK = timedelta(minutes=5)
 # Name of the extension in the kubeconfig's cluster entry that has the cluster's id: a cluster that is made anew may have
 # the same name and address.
 NAME = "selfhosted.llm"
+EMPTY = {"apiVersion": "v1", "kind": "Config", "clusters": [], "users": [], "contexts": []}
 
 
 class Kubeconfig(ExoscaleModule):
@@ -116,61 +151,108 @@ class Kubeconfig(ExoscaleModule):
         renew_before = ttl / 3 if self.options["renew_before"] is None else timedelta(seconds=self.options["renew_before"])
         if not timedelta() <= renew_before < ttl:
             raise ExoscaleError(f"renew_before is {renew_before}, which is not between 0 and the ttl of {ttl}.")
-        held, cluster = self._read(), self.cluster()
-        wanted = {"user": self.options["user"], "groups": sorted(set(self.options["groups"])), "mode": "0600"}
+        user, groups = self.options["user"], sorted(set(self.options["groups"]))
+        name = self.options["context"] or f"{user}@{self.options['cluster']}"
+        held, cluster = self._read(name), self.cluster()
+        wanted = {"context": name, "user": user, "groups": groups, "mode": "0600"}
         if cluster:
             wanted |= {"cluster": cluster["id"], "server": _address(cluster["endpoint"])}
         result, in_file = {"changed": False}, held
         if not (cluster and wanted.items() <= held.items() and renew_before < held["expires"] - now < ttl + SLACK):
             after = wanted | {"expires": now + ttl}
             if not self.module.check_mode:
-                self._write(cluster)
-                after = in_file = self._read()
+                self._write(cluster, name)
+                after = in_file = self._read(name)
             result = self.changed(f"kubeconfig {self.options['dest']}", _shown(held), _shown(after))
-        return result | {"dest": self.options["dest"]} | ({"expires": _shown(in_file)["expires"]} if in_file else {})
+        result |= {"dest": self.options["dest"], "context": name}
+        return result | ({"expires": _shown(in_file)["expires"]} if in_file else {})
 
-    def _read(self) -> dict:
-        """What the file holds: user, groups, server, the cluster's id, mode, and when it expires.
+    def _read(self, name: str) -> dict:
+        """What the file holds in its only context, or where it is merged in that of this name.
 
-        Empty where there is no file, or one that is no kubeconfig with a client certificate.
+        That is: context, user, groups, server, the cluster's id, mode, and when it expires. Empty where there is no
+        such context, or one without a client certificate.
         """
-        yaml, x509 = library("yaml", "PyYAML"), library("cryptography.x509")
+        x509 = library("cryptography.x509")
+        config, mode = self._load()
         try:
-            with open(self.options["dest"], encoding="utf-8") as file:
-                mode, config = os.fstat(file.fileno()).st_mode, yaml.safe_load(file)
-            cluster = config["clusters"][0]["cluster"]
-            certificate = x509.load_pem_x509_certificate(base64.b64decode(config["users"][0]["user"]["client-certificate-data"]))
-            user, groups = (
+            [context] = [entry for entry in config["contexts"] if not self.options["merge"] or entry["name"] == name]
+            cluster, user = (
+                [entry[kind] for entry in config[f"{kind}s"] if entry["name"] == context["context"][kind]][0]
+                for kind in ("cluster", "user")
+            )
+            certificate = x509.load_pem_x509_certificate(base64.b64decode(user["client-certificate-data"]))
+            users, groups = (
                 sorted(entry.value for entry in certificate.subject.get_attributes_for_oid(oid))
                 for oid in (x509.NameOID.COMMON_NAME, x509.NameOID.ORGANIZATION_NAME)
             )
             return {
-                "user": user[0],
+                "context": context["name"],
+                "user": users[0],
                 "groups": groups,
-                "mode": f"{stat.S_IMODE(mode):04o}",
+                "mode": mode,
                 "cluster": cluster["extensions"][0]["extension"]["cluster"],
                 "server": _address(cluster["server"]),
                 "expires": certificate.not_valid_after_utc,
             }
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise ExoscaleError(f"{self.options['dest']} cannot be read: {error.strerror}.") from None
-        except (LookupError, TypeError, ValueError, yaml.YAMLError):
+        except (AttributeError, LookupError, TypeError, ValueError):
             return {}
 
-    def _write(self, cluster: Answer) -> None:
-        """Have a certificate issued, and write the file."""
+    def _load(self) -> tuple[dict, str]:
+        """The kubeconfig in the file, and the file's mode. EMPTY where there is none, or no kubeconfig.
+
+        Raises:
+            ExoscaleError: it cannot be read, or is no kubeconfig and shall be merged into.
+        """
+        yaml, dest = library("yaml", "PyYAML"), self.options["dest"]
+        try:
+            with open(dest, encoding="utf-8") as file:
+                mode, config = f"{stat.S_IMODE(os.fstat(file.fileno()).st_mode):04o}", yaml.safe_load(file)
+            config = EMPTY if config is None else config  # as kubectl has it
+            if config["kind"] == "Config":
+                # Made anew, which is a TypeError or KeyError where an entry is none or has no name.
+                entries = {
+                    kind: [{**entry, "name": entry["name"]} for entry in config.get(kind) or []]
+                    for kind in ("clusters", "users", "contexts")
+                }
+                return config | entries, mode
+        except FileNotFoundError:
+            return EMPTY, ""
+        except OSError as error:
+            raise ExoscaleError(f"{dest} cannot be read: {error.strerror}.") from None
+        except (LookupError, TypeError, ValueError, yaml.YAMLError):  # whose text might show a key
+            pass
+        if self.options["merge"]:
+            raise ExoscaleError(f"{dest} is no kubeconfig to merge into: correct it, or name another dest.")
+        return EMPTY, ""
+
+    def _write(self, cluster: Answer, name: str) -> None:
+        """Have a certificate issued, and write the file with it under this name."""
         yaml = library("yaml", "PyYAML")
-        request = {name: self.options[name] for name in ("user", "groups", "ttl")}
+        request = {option: self.options[option] for option in ("user", "groups", "ttl")}
         answer = self.api.call("generate-sks-cluster-kubeconfig", request, id=cluster["id"])
         try:
-            config = yaml.safe_load(base64.b64decode(answer["kubeconfig"]))
-            config["clusters"][0]["cluster"]["extensions"] = [{"name": NAME, "extension": {"cluster": cluster["id"]}}]
+            issued = yaml.safe_load(base64.b64decode(answer["kubeconfig"]))
+            identity = [{"name": NAME, "extension": {"cluster": cluster["id"]}}]
+            own = {
+                "cluster": issued["clusters"][0]["cluster"] | {"extensions": identity},
+                "user": issued["users"][0]["user"],
+                "context": {"cluster": name, "user": name},
+            }
         except (LookupError, TypeError, ValueError, yaml.YAMLError):  # whose text would show the key
             raise ExoscaleError(f"What SKS sent for {self.options['user']} in {self.api.zone} is no kubeconfig.") from None
+        config, path = EMPTY, self.options["dest"]
+        if self.options["merge"]:
+            config, path = self._load()[0], os.path.realpath(path)  # a link of the user's stays one
+        config = config | {"current-context": config.get("current-context") or name}
+        for kind, entry in own.items():
+            others = [other for other in config[f"{kind}s"] if other["name"] != name]
+            config[f"{kind}s"] = [*others, {"name": name, kind: entry}]
+        # kubectl's parser takes text such as y, n and 1e3 for something else where it is not quoted; PyYAML does not.
+        dumper = type("Dumper", (yaml.SafeDumper,), {})
+        dumper.add_implicit_resolver("other", re.compile(r"[yYnN]$|[-+.\d]"), list("yYnN-+.0123456789"))
         try:
-            write_private(self.options["dest"], yaml.safe_dump(config, sort_keys=False))
+            write_private(path, yaml.dump(config, Dumper=dumper, sort_keys=False))
         except OSError as error:
             raise ExoscaleError(f"{self.options['dest']} cannot be written: {error.strerror}.") from None
 
@@ -195,6 +277,8 @@ def main() -> None:
             "ttl": {"type": "int", "default": 2592000},
             "renew_before": {"type": "int"},
             "dest": {"type": "path", "required": True},
+            "merge": {"type": "bool", "default": False},
+            "context": {"type": "str"},
         }
     )
 
