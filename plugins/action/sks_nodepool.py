@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ModuleWithProgress
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ExoscaleAction
 
 
-class ActionModule(ModuleWithProgress):
+class ActionModule(ExoscaleAction):
     """Run the module, and say while it waits."""
 
     what = "node pool"

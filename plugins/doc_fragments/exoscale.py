@@ -34,6 +34,13 @@ options:
     description: How long the task may wait for Exoscale, in seconds. What Exoscale has begun goes on after that.
     type: int
     default: 1200
+  shared_lists:
+    description:
+      - Folder in which the modules of one run share what Exoscale listed. The collection itself sets it, for modules that run
+        on the control node as Ansible's own user.
+      - A module concludes from it only that nothing is to be changed, and removes it before it changes anything.
+    type: path
+    version_added: 0.2.0
 requirements:
   - The C(exo) CLI on E(PATH), or else the Python library exoscale.
 notes:

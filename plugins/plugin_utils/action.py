@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import quote
 
+from ansible.constants import DEFAULT_LOCAL_TMP
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -69,21 +72,22 @@ class ClusterAction(ActionBase):
             kube.close()
 
 
-class ModuleWithProgress(ActionBase):
-    """Runs the module of the action's name, and says that it still waits, which a module cannot say itself.
+class ExoscaleAction(ActionBase):
+    """Runs the module of the action's name with what the run's modules share, and says that it still waits.
 
-    A subclass sets ``what``, the sort of thing that the module's option ``name`` names.
+    A subclass sets ``what``, the sort of thing that the module's option ``named_by`` names.
     """
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
     _supports_diff = True
     what = ""
+    named_by = "name"
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         report = Progress(task_vars["inventory_hostname"], float(self._task.args.get("timeout", 1200)))
-        text = f"{self.what} {self._task.args.get('name', '')}: waiting for Exoscale"
+        text = f"{self.what} {self._task.args.get(self.named_by, '')}: waiting for Exoscale"
         start, done = time.monotonic(), threading.Event()
 
         def tell() -> None:
@@ -92,9 +96,22 @@ class ModuleWithProgress(ActionBase):
 
         threading.Thread(target=tell, daemon=True).start()
         try:
-            return result | self._execute_module(task_vars=task_vars)
+            return result | self._execute_module(
+                module_args=self._task.args | self._shared(task_vars["inventory_hostname"]), task_vars=task_vars
+            )
         finally:
             done.set()
+
+    def _shared(self, host: str) -> dict:
+        """The module's option for what the modules of one run share: one folder for each host, as hosts run side by side.
+
+        A module that runs elsewhere, or as another user, has no part in it, and may make it out of date.
+        """
+        folder = os.path.join(DEFAULT_LOCAL_TMP, f"exoscale-{quote(host, safe='')}")
+        if self._connection.transport == "local" and not self._connection.become:
+            return {"shared_lists": folder}
+        shutil.rmtree(folder, ignore_errors=True)
+        return {}
 
 
 class Progress:

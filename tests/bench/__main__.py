@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure, print the tables, write .sandbox/bench.json: python -m tests.bench [NUMBER_OF_DEPLOYMENTS ...]."""
+"""Measure, print the tables, write .sandbox/bench.json: python -m tests.bench [--platform | NUMBER_OF_DEPLOYMENTS ...]."""
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import platform
 import socket
 import statistics
 import subprocess
@@ -15,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from platform import platform as system
+from platform import python_version
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import pool_record
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
@@ -22,7 +23,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import B
 from tests.sandbox import build
 from tests.sandbox.progress import SandboxError, run, say
 
-from . import COLLECTIONS, REPOSITORY, objects, programs
+from . import COLLECTIONS, REPOSITORY, objects, platform, programs
 from .contestants import MODEL, OTHERS, Contestant, Ours
 from .server import Server
 
@@ -211,15 +212,27 @@ def goals(results: Results) -> dict[str, bool]:
     return held
 
 
+def tell(held: dict[str, bool]) -> None:
+    """Print which goals hold."""
+    print("\nGoals")
+    for text, holds in held.items():
+        print(f"{'holds' if holds else 'MISSED':7} {text}")
+
+
 def main() -> int:
     """Run the bench; a goal that does not hold is told, and is no failure."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="NUMBER_OF_DEPLOYMENTS")
-    sizes = parser.parse_args().sizes
+    parser.add_argument("--platform", action="store_true", help="only count a platform run's calls to Exoscale, and write no file")
+    options = parser.parse_args()
     start = time.monotonic()
     try:
+        calls = platform.measure()
+        if options.platform:
+            tell(platform.goals(calls))
+            return 0
         with ready_bench() as bench:
-            for size in sizes:
+            for size in options.sizes:
                 for round_ in range(SAMPLES if size == 1 else 1):
                     bench.measure(size, round_)
             results = bench.results
@@ -227,16 +240,15 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(tables(results)))
-    held = goals(results)
-    print("\nGoals")
-    for text, holds in held.items():
-        print(f"{'holds' if holds else 'MISSED':7} {text}")
+    held = goals(results) | platform.goals(calls)
+    tell(held)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps({
-        "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "machine": {"cpus": os.cpu_count(), "system": system(), "python": python_version()},
         "seconds": round(time.monotonic() - start),
         "results": [{"deployments": size, "phase": phase, "contestant": name, **value}
                     for (size, phase, name), value in results.items()],
+        "platform": calls,
         "goals": held,
     }, indent=1) + "\n")
     print(f"\n{RESULT.relative_to(REPOSITORY)} has all samples. Nothing runs on this API server: replicas are 0.")

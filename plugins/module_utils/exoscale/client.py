@@ -18,6 +18,7 @@ from ansible.module_utils.urls import open_url
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.credentials import find_credentials
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.errors import ExoscaleError, Refusal
+from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.shared import SharedLists
 from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale.transports import (
     TIMEOUT,
     find_transport,
@@ -55,17 +56,26 @@ class Exoscale:
         zone: name of the zone.
         key: API key, with its ``secret``; where not given, as find_credentials finds them.
         timeout: seconds that all waiting through this client may take together.
+        shared_lists: folder of what the modules of a run share, see SharedLists.
 
     Raises:
         ExoscaleError: no such zone, no credentials, or no transport.
     """
 
-    def __init__(self, zone: str, key: str | None = None, secret: str | None = None, timeout: float = 1200):
+    def __init__(
+        self,
+        zone: str,
+        key: str | None = None,
+        secret: str | None = None,
+        timeout: float = 1200,
+        shared_lists: str | None = None,
+    ):
         self.zone = zone
         self.timeout = timeout
         self._deadline = time.monotonic() + timeout
         self._credentials = find_credentials(key, secret)
         self._endpoint = (os.environ.get("EXOSCALE_API_ENDPOINT") or ENDPOINT).rstrip("/")
+        self._shared = SharedLists(shared_lists, self._endpoint, zone, self._credentials.key)
         self._endpoint = self._endpoint_of(zone)
         self._transport = find_transport(shutil.which("exo"), self._endpoint, self._credentials)
 
@@ -84,6 +94,8 @@ class Exoscale:
             ExoscaleError: there is no good answer.
         """
         is_read = operation.startswith(READS)
+        if not is_read:
+            self.forget()
         return self._answer(operation, lambda: self._transport.send(operation, ids, body), repeat=is_read)
 
     def write(self, operation: str, body: dict[str, Any] | None = None, **ids: str) -> Answer:
@@ -121,6 +133,10 @@ class Exoscale:
             pause = min(pause * 1.5, 5.0)
             yield read()
 
+    def forget(self) -> bool:
+        """Ask Exoscale itself from now on, as all later modules do; return whether an answer was another module's."""
+        return self._shared.forget()
+
     def _endpoint_of(self, zone: str) -> str:
         """Address of the API in a zone. Asked without credentials, as exo does: not every key may list zones."""
         zones = {entry["name"]: entry for entry in self._answer("list-zones", self._list_zones, repeat=True)["zones"]}
@@ -140,8 +156,11 @@ class Exoscale:
     def _answer(self, operation: str, send: Callable[[], dict], repeat: bool) -> Answer:
         for pause in (*PAUSES, None) if repeat else (None,):
             try:
-                answer = json.loads(json.dumps(send()), object_hook=Answer)
+                taken = self._shared.take(operation)
+                answer = json.loads(json.dumps(taken or send()), object_hook=Answer)
                 if isinstance(answer, Answer):
+                    if not taken:
+                        self._shared.put(operation, answer)
                     return answer
                 raise ExoscaleError(f"Exoscale's answer to {operation} in {self.zone} is {answer!r}, which makes no sense.")
             except Refusal as refusal:

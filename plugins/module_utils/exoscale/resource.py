@@ -22,6 +22,7 @@ ARGUMENTS = {
     "api_key": {"type": "str", "no_log": True},
     "api_secret": {"type": "str", "no_log": True},
     "timeout": {"type": "int", "default": 1200},
+    "shared_lists": {"type": "path"},
 }
 STATE = {"state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
 # States that nothing changes by itself. An object in any other state, known here or not, is waited for.
@@ -38,8 +39,7 @@ class ExoscaleModule:
     def __init__(self, module: AnsibleModule):
         self.module = module
         self.options = module.params
-        zone, key, secret, timeout = (module.params[name] for name in ARGUMENTS)
-        self.api = Exoscale(zone, key, secret, timeout)
+        self.api = Exoscale(*(module.params[name] for name in ARGUMENTS))
 
     @classmethod
     def run(cls, argument_spec: dict, **rules: Any) -> None:
@@ -52,7 +52,14 @@ class ExoscaleModule:
         )
         try:
             this = cls(module)
-            module.exit_json(**(this.absent() if module.params.get("state") == "absent" else this.present()))
+            act = this.absent if module.params.get("state") == "absent" else this.present
+            try:
+                result = act()
+            except UserError:
+                if not this.api.forget():
+                    raise
+                result = act()  # what another module was told may be out of date
+            module.exit_json(**result)
         except UserError as error:
             module.fail_json(msg=str(error))
 
@@ -150,6 +157,8 @@ class Resource(ExoscaleModule):
         """Bring the object to a description, which depends on what is there; return the module's result."""
         live = self.read() if self.module.check_mode else self._settled()
         before, after = self._describe(live), desired(live)
+        if before != after and self.api.forget():  # from what another module was told, only "unchanged" is concluded
+            return self.converge(desired)
         if before != after:
             self.preflight(live, after)
             if not self.module.check_mode:

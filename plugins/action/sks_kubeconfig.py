@@ -1,0 +1,15 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The action around the module selfhosted.llm.sks_kubeconfig."""
+
+from __future__ import annotations
+
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ExoscaleAction
+
+
+class ActionModule(ExoscaleAction):
+    """Run the module, and say while it waits."""
+
+    what = "kubeconfig of"
+    named_by = "user"
