@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -225,6 +226,7 @@ def main() -> int:
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="NUMBER_OF_DEPLOYMENTS")
     parser.add_argument("--platform", action="store_true", help="only count a platform run's calls to Exoscale, and write no file")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # with the servers that it started
     start = time.monotonic()
     try:
         calls = platform.measure()

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""A whole run of the platform, as make bench measures it: what its modules ask Exoscale."""
 
 from __future__ import annotations
 
