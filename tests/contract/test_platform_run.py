@@ -23,6 +23,7 @@ def test_an_interrupted_run_leaves_nothing_that_the_next_one_does_not_take_over(
     (tmp_path / "play.yml").write_text(yaml.safe_dump(platform.play(tmp_path)))
     environment = os.environ | {
         "HOME": str(tmp_path),
+        "PATH": os.defpath,
         "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
