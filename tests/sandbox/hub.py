@@ -411,10 +411,10 @@ class Handler(BaseHTTPRequestHandler):
                     break
                 if self.struck.pop("corrupt", False):
                     block = bytes([block[0] ^ 1]) + block[1:]
+                with self.server.lock:  # before the client can have all and ask for the count
+                    self.server.bytes[repo] += len(block)
                 self.wfile.write(block)
                 left -= len(block)
-                with self.server.lock:
-                    self.server.bytes[repo] += len(block)
                 if rate:
                     time.sleep(len(block) / rate)
 
