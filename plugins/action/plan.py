@@ -9,23 +9,26 @@ import difflib
 import hashlib
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 from ansible.errors import AnsibleActionFail
 from ansible.inventory.manager import InventoryManager
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
-from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, hub, inventory_rules
+from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, inventory_rules
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube import ready, storage
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.platform import Record, read_record
+from ansible_collections.selfhosted.llm.plugins.module_utils.weights import in_words
+from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.table import table
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
 
 # Registered by deploy.yml; every other llm_ variable is in an argument spec.
 OWN_VARIABLES = {"llm_plan"}
-# Hub look-ups at the same time.
-HUB_THREADS = 16
 
 
 class ActionModule(ActionBase):
@@ -46,12 +49,27 @@ class ActionModule(ActionBase):
         self._stop_on_problems()
         values = {host: self._values(host) for host in hosts}
         self._stop_on_problems()
-        record = self._record(values)
+        record, engineers = self._clusters(values)
         self._stop_on_problems()
-        with ThreadPoolExecutor(HUB_THREADS) as threads:
-            deployments = dict(zip(hosts, threads.map(lambda host: self._deployment(host, values[host], record), hosts), strict=True))
+        live = {name: self._live(engineer) for name, engineer in engineers.items()}
         self._stop_on_problems()
-        return result | {"changed": False, "deployments": deployments}
+        wanted = [models.Wanted(host, values[host]["engine"], values[host]) for host in hosts]
+        found = models.find(wanted, {host: live[values[host]["engineer"]] for host in hosts})
+        deployments, rows, notes = {}, [], []
+        for model in wanted:
+            engineer = engineers[model.values["engineer"]]
+            try:
+                deployment, note = self._deployment(model, found[model.host], record, engineer, live[engineer.name])
+            except UserError as error:
+                self._problems.append(f"{model.host}: {error}")
+                continue
+            deployments[model.host] = deployment
+            rows.append(_row(model.host, found[model.host], deployment["job"], live[engineer.name]))
+            notes += [f"{model.host}: {note}"] if note else []
+        self._stop_on_problems()
+        for line in table(rows):
+            Display().display(line)
+        return result | {"changed": False, "deployments": deployments, "warnings": notes}
 
     def _stop_on_problems(self) -> None:
         if self._problems:
@@ -88,8 +106,9 @@ class ActionModule(ActionBase):
         roles = ("llm", engine)
         spec = self._variables.spec("llm") | self._variables.spec(engine)
         try:
-            # The volume's size comes from the files, which are only known after the plan.
-            values = self._variables.evaluate(host, [name for name in spec if name != "llm_volume_size"], roles)
+            # Where the inventory does not say it, the volume's size comes from the files, which are only known after the plan.
+            names = [name for name in spec if name != "llm_volume_size" or name in raw]
+            values = self._variables.evaluate(host, names, roles)
         except ValueError as error:
             self._problems.append(f"{host}: {error}")
             return {}
@@ -101,58 +120,119 @@ class ActionModule(ActionBase):
                 self._problems.append(f"{host}: there is no variable {name}" + (f"; did you mean {near[0]}?" if near else "."))
         return validated.validated_parameters | {"engine": engine, "engineer": self._variables.engineer(host)}
 
-    def _record(self, values: dict[str, dict]) -> Record:
-        """The platform's record; its pools are those of the platform's own inventory, where that is given."""
-        pools, record = None, None
+    def _clusters(self, values: dict[str, dict]) -> tuple[Record, dict[str, Engineer]]:
+        """The platform's record, and the engineers on their clusters by name.
+
+        The record's pools are those of the platform's own inventory, where that is given.
+        """
+        pools, record, engineers = None, None, {}
         if clusters := self._task_vars["groups"].get("sks_clusters"):
             wanted = self._variables.evaluate(clusters[0], ["sks_gpu_nodes_pools"], ("sks_gpu_nodes",))
             pools = [entry for pool in wanted["sks_gpu_nodes_pools"] if (entry := gpu.pool_record(pool))]
-        for engineer, mine in {value["engineer"]: value for value in values.values()}.items():
+        for name, mine in {value["engineer"]: value for value in values.values()}.items():
             path = os.path.expanduser(mine["llm_kubeconfig"])
-            if self._task.check_mode and clusters and not os.path.exists(path):
-                continue  # this run would make the cluster or the engineer's access
-            try:
-                kube = Kube(path)
-                kube.check_expiry()
-                record = record or read_record(kube)
-                kube.close()
-                if not record and pools is None:
-                    raise UserError(
-                        f"The cluster at {kube.server} has no readable record of this platform (ConfigMap selfhosted-llm/platform): "
-                        "the platform's admin publishes it with playbooks/platform.yml."
-                    )
-            except UserError as error:
-                self._problems.append(f"{engineer}: {error}")
+            kube = None
+            # In check mode this run may be what would make the cluster, or the engineer's access.
+            if not (self._task.check_mode and clusters and not os.path.exists(path)):
+                try:
+                    kube = Kube(path)
+                    kube.check_expiry()
+                    record = record or read_record(kube)
+                    if not record and pools is None:
+                        raise UserError(
+                            f"The cluster at {kube.server} has no readable record of this platform (ConfigMap selfhosted-llm/platform): "
+                            "the platform's admin publishes it with playbooks/platform.yml."
+                        )
+                except UserError as error:
+                    self._problems.append(f"{name}: {error}")
+            hosts = [host for host in values if values[host]["engineer"] == name]
+            engineers[name] = Engineer(name, f"llm-{name}", kube, hosts)
         record = record or Record([], "")
-        return record if pools is None else record._replace(pools=pools)
+        return record if pools is None else record._replace(pools=pools), engineers
 
-    def _deployment(self, host: str, values: dict, record: Record) -> dict | None:
-        """What the roles need to know of one deployment beyond its variables."""
+    def _live(self, engineer: Engineer) -> list[dict]:
+        """The engineer's download Jobs and Deployments as they are."""
+        try:
+            return engineer.live("Job", "Deployment")
+        except KubeError as error:
+            if error.status != 403:  # else the namespace does not exist yet, or the apply will say so
+                self._problems.append(f"{engineer.name}: {error}")
+            return []
+
+    def _deployment(
+        self, model: models.Wanted, found: models.Found | UserError, record: Record, engineer: Engineer, live: list[dict]
+    ) -> tuple[dict, str]:
+        """What the roles need to know of one deployment beyond its variables, and a note.
+
+        Raises:
+            UserError: it cannot be deployed like this; the sentence begins with the variable.
+        """
+        values = model.values
         try:
             placement = gpu.place(values["llm_gpu"], record.pools)
         except gpu.PlacementError as error:
-            self._problems.append(f"{host}: llm_gpu: {error}.")
-            return None
-        try:
-            repo, quant = hub.parse_model(values["llm_model"])
-            token = hub.find_token(values.get("llm_hf_token"))
-            snapshot = hub.resolve(values["llm_hub"], token, repo, values["llm_revision"])
-            files = [file._asdict() for file in hub.select_files(values["engine"], snapshot, quant)]
-        except UserError as error:
-            self._problems.append(f"{host}: llm_model: {error}")
-            return None
-        identity = json.dumps([host, repo, snapshot.commit, files])
+            raise UserError(f"llm_gpu: {error}.") from None
+        if isinstance(found, UserError):
+            raise UserError(f"llm_model: {found}")
+        snapshot, weights, note = found
+        volume = model.host
+        if values["llm_shared_cache"]:
+            volume = f"cache-{_fingerprint(snapshot.repo, snapshot.commit)}"
+            note = " ".join(filter(None, (note, _shared(engineer, values))))
+        _check_size(values.get("llm_volume_size"), weights.room)
+        files = [file._asdict() for file in weights.files]
+        served = next((obj for obj in live if obj["kind"] == "Deployment" and obj["metadata"]["name"] == model.host), {"metadata": {}})
         return {
-            "engine": values["engine"],
-            "repo": repo,
+            "engine": model.engine,
+            "asked": model.asked,
+            "repo": snapshot.repo,
             "commit": snapshot.commit,
-            "directory": f"{repo}/{snapshot.commit}",
+            "directory": f"{snapshot.repo}/{snapshot.commit}",
+            "served": served["metadata"].get("annotations", {}).get(models.MODEL, "").replace("@", "/"),
             "files": files,
-            "first_file": min(file["path"] for file in files),
-            "bytes": sum(file["size"] for file in files),
-            "job": f"{host}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}",
+            "quant": weights.quant,
+            "first_file": weights.first_file,
+            "bytes": weights.size,
+            "room": weights.room,
+            "volume": volume,
+            "job": f"{volume}-{_fingerprint(volume, snapshot.repo, snapshot.commit, files, weights.quant)}",
             "pool": placement.pool,
             "slots": placement.slots,
             "share": gpu.describe(values["llm_gpu"]),
             "asleep": bool(record.asleep),
-        }
+        }, note
+
+
+def _shared(engineer: Engineer, values: dict) -> str:
+    """A note on the storage of a shared cache; a UserError where it cannot be shared."""
+    try:
+        return storage.check_many_nodes(engineer.kube, values.get("llm_storage_class")) if engineer.kube else ""
+    except UserError as error:
+        raise UserError(f"llm_shared_cache: {error}") from None
+
+
+def _check_size(quantity: str | None, room: int) -> None:
+    """Compare the size of the volume, where the inventory has one, with the room (bytes) that the model takes."""
+    try:
+        if quantity and storage.bytes_of(quantity) < room:
+            raise UserError(f"llm_volume_size: {quantity} is too small for this model, which takes {room / 2**30:.2f} GiB: raise it.")
+    except ValueError:
+        raise UserError(f"llm_volume_size: {quantity!r} is no size: write for example 20Gi.") from None
+
+
+def _row(host: str, found: models.Found, job: str, live: list[dict]) -> dict[str, str]:
+    """The deployment's line in the plan's table."""
+    in_place = any(obj["kind"] == "Job" and obj["metadata"]["name"] == job and ready.is_complete(obj) for obj in live)
+    weights = found.weights
+    return {
+        "deployment": host,
+        "model": f"{found.snapshot.repo}@{found.snapshot.commit[:7]}",
+        "licence": found.snapshot.licence or "-",
+        "weights": in_words(weights.size) + (f", made into {weights.quant}" if weights.quant else ""),
+        "where": "on the volume" if in_place else "to download",
+    }
+
+
+def _fingerprint(*parts: object) -> str:
+    """Eight digits that tell what these are apart from others."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]

@@ -13,6 +13,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserE
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import gate, ready
 from ansible_collections.selfhosted.llm.plugins.module_utils.platform import read_record
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer, engineers
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.table import table
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
 
 COLUMNS = ("deployment", "engineer", "model", "engine", "gpu", "endpoint", "state", "first answer", "tokens/s")
@@ -71,10 +72,3 @@ def _state(engineer: Engineer, live: dict, asleep: str) -> str:
         return "stopped"
     state = ready.state(engineer.kube, live)
     return f"asleep since {asleep}" if asleep and not state.done else state.text
-
-
-def table(rows: list[dict[str, str]]) -> list[str]:
-    """Lines of a table with aligned columns."""
-    cells = [COLUMNS, *(tuple(row.values()) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -13,7 +13,9 @@ author: selfhosted.llm contributors (@selfhosted-llm)
 description:
   - Checks the inventories against each other, every deployment's variables against the argument specs of its roles, the engineers'
     kubeconfigs, the GPU shares against the platform's pools, and the models against the hub; all problems are reported at once.
-  - Runs once for all hosts of the play. Writes nothing.
+  - Runs once for all hosts of the play. Writes nothing. Prints a table of the models.
+  - A model that is locked (M(selfhosted.llm.lock)) is taken as locked, and it is said where its revision has moved. Where the hub
+    does not answer, what is locked or was downloaded before is taken, with a warning.
   - The platform's pools come from the inventory where it has C(sks_clusters), else from the record on the cluster.
 extends_documentation_fragment:
   - selfhosted.llm.attributes
@@ -36,6 +38,21 @@ deployments:
     engine:
       description: The host's engine group.
       type: str
+    asked:
+      description: What the inventory asks for, in a line.
+      type: str
+    served:
+      description: Beginning of the directory that is being served now.
+      type: str
+    quant:
+      description: Quantisation of the GGUF file that must be made of the files; empty where none must.
+      type: str
+    room:
+      description: Bytes that the files, and what is made of them, take at most.
+      type: int
+    volume:
+      description: Name of the volume.
+      type: str
     repo:
       description: Repository of the model.
       type: str
@@ -46,7 +63,7 @@ deployments:
       description: Where the files lie on the volume.
       type: str
     files:
-      description: The files that the engine needs, each with C(path), C(size) in bytes and C(sha256).
+      description: The files that the engine needs, each with C(path), C(size) in bytes, and C(sha256) or C(git_sha1).
       type: list
       elements: dict
     first_file:

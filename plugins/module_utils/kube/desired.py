@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import ready
+from . import ready, storage
 from .apply import ENGINEER, INSTANCE, MANAGED_BY, MANAGER, Change, apply_object, delete_object, read, read_owned
 from .client import Kube, KubeError
 from .kinds import BY_NAME, KINDS
@@ -20,7 +20,6 @@ from .kinds import BY_NAME, KINDS
 GENERATE = "selfhosted.llm/generate"
 
 ORDER = {kind.name: index for index, kind in enumerate(KINDS)}
-
 
 class Owner(NamedTuple):
     """Whose objects these are.
@@ -40,7 +39,6 @@ class Owner(NamedTuple):
         """Labels on every object of this owner, and the selector that finds them again."""
         labels = {MANAGED_BY: MANAGER, INSTANCE: self.instance}
         return labels | ({ENGINEER: self.engineer} if self.engineer else {})
-
 
 class DesiredState:
     """Bring the objects of one owner to their desired state.
@@ -103,7 +101,7 @@ class DesiredState:
         for container in _containers(obj):
             _as_text(container)
         metadata = obj["metadata"]
-        metadata["labels"] = metadata.get("labels", {}) | self.owner.labels
+        metadata["labels"] = self.owner.labels | metadata.get("labels", {})  # what several deployments share says so itself
         if kind.namespaced:
             metadata.setdefault("namespace", self.owner.namespace)
         return obj
@@ -129,11 +127,9 @@ class DesiredState:
             verb = "failed" if state.failed else f"is not ready after {timeout:.0f} s"
             raise KubeError(f"{change.kind} {change.namespace}/{change.name} {verb}: {state.text}")
 
-
 def _containers(obj: dict) -> list[dict]:
     """The containers of a workload; none for other objects."""
     return obj.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
-
 
 def _as_text(container: dict) -> None:
     """Write arguments and environment values as text, which Kubernetes insists on and templates forget."""
@@ -148,23 +144,12 @@ def _as_text(container: dict) -> None:
         if "value" in variable:
             variable["value"] = text(variable["value"])
 
-
 def _key(obj: dict) -> tuple[str, str | None, str]:
     return obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"]
-
 
 def _not_smaller(claim: dict, live: dict) -> dict:
     """A volume claim that asks for at least what it has: claims cannot shrink, and a smaller model needs no less room."""
     wanted, present = (obj["spec"]["resources"]["requests"]["storage"] for obj in (claim, live))
-    if _bytes(present) > _bytes(wanted):
+    if storage.bytes_of(present) > storage.bytes_of(wanted):
         claim["spec"]["resources"]["requests"]["storage"] = present
     return claim
-
-
-def _bytes(quantity: str) -> int:
-    """Bytes of a Kubernetes quantity such as ``3Gi`` or ``500M``."""
-    quantity = str(quantity)
-    number = quantity.rstrip("KMGTPEkmi")
-    unit = quantity[len(number) :]
-    power = " KMGTPE".index(unit[0].upper()) if unit else 0
-    return int(float(number) * (1024 if unit.endswith("i") else 1000) ** power)

@@ -61,6 +61,7 @@ KINDS = (
 # Read, never written.
 POD = Kind("v1", "Pod", "pods")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
+STORAGE_CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
 BY_NAME = {kind.name: kind for kind in KINDS}
 OWNED = tuple(kind for kind in KINDS if kind.owned)
 

@@ -37,6 +37,11 @@ def node_is_ready(node: dict) -> bool:
     return ready and not node["spec"].get("unschedulable")
 
 
+def is_complete(job: dict) -> bool:
+    """Whether a live Job has done its work."""
+    return any(entry["type"] == "Complete" and entry["status"] == "True" for entry in job.get("status", {}).get("conditions", ()))
+
+
 def wait(kube: Kube, live: dict, timeout: float, report: Callable[[str, float], None]) -> State:
     """Wait for a live Deployment, DaemonSet or Job; ``report`` gets the text and elapsed seconds about once a second.
 
@@ -59,7 +64,7 @@ def state(kube: Kube, live: dict) -> State:
     conditions = {entry["type"]: entry for entry in status.get("conditions", ()) if entry["status"] == "True"}
     current = status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)
     if live["kind"] == "Job":
-        if "Complete" in conditions:
+        if is_complete(live):
             return State(True, False, "complete")
         failed = "Failed" in conditions
     elif live["kind"] == "DaemonSet":
@@ -93,7 +98,8 @@ def _pods(kube: Kube, live: dict, failed: bool) -> State:
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return State(False, failed, f"no node takes the pod: {condition.get('message', '')}")
-    for container in [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]:
+    containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
+    for container in containers:
         waiting = container.get("state", {}).get("waiting", {})
         ended = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated") or {}
         reason = waiting.get("reason", "")
@@ -101,10 +107,11 @@ def _pods(kube: Kube, live: dict, failed: bool) -> State:
             said = (ended.get("message") or "").strip() or last_line(kube, pod, container["name"]) or waiting.get("message", "")
             cause = "out of memory" if ended.get("reason") == "OOMKilled" else reason or f"exit code {ended.get('exitCode')}"
             return State(False, True, f"container {container['name']}: {cause}: {said}".rstrip(": "))
-        if waiting:
+        if waiting and reason != "PodInitializing":  # an earlier container tells
             return State(False, failed, f"container {container['name']}: {waiting.get('message') or reason}")
     if live["kind"] == "Job":
-        return State(False, failed, last_line(kube, pod) or "starting")
+        running = next((container["name"] for container in containers if "running" in container.get("state", {})), "")
+        return State(False, failed, last_line(kube, pod, running) or "starting")
     return State(False, failed, "starting, not ready yet")
 
 

@@ -46,9 +46,7 @@ def test_without_a_cluster_everything_would_be_created():
     ]
 
 
-@pytest.mark.parametrize(("quantity", "size"), [("1Gi", 2**30), ("500M", 500_000_000), ("12", 12), ("1.5Ki", 1536)])
-def test_quantities_are_bytes(quantity, size):
-    assert desired._bytes(quantity) == size
+
 
 
 @pytest.mark.parametrize(("present", "asked"), [("3Gi", "3Gi"), ("1Gi", "2Gi")])
