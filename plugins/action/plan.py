@@ -5,18 +5,13 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
 
-from ansible.errors import AnsibleActionFail
-from ansible.inventory.manager import InventoryManager
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, inventory_rules
+from ansible_collections.selfhosted.llm.plugins.module_utils import gpu
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import ready, storage
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
@@ -24,101 +19,37 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.platform import Rec
 from ansible_collections.selfhosted.llm.plugins.module_utils.weights import in_words
 from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.preflight import Preflight
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.table import table
-from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
-
-# Registered by deploy.yml; every other llm_ variable is in an argument spec.
-OWN_VARIABLES = {"llm_plan"}
 
 
-class ActionModule(ActionBase):
+class ActionModule(Preflight):
     """Check all selected deployments together, before anything is written, and resolve what their roles need."""
-
-    BYPASS_HOST_LOOP = True
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        self._task_vars = task_vars
-        self._variables = Variables(self, task_vars)
-        self._problems: list[str] = []
-        hosts = task_vars["ansible_play_hosts"]
-
-        self._problems += inventory_rules.problems(self._sources(), self._merged_groups())
-        self._stop_on_problems()
-        values = {host: self._values(host) for host in hosts}
-        self._stop_on_problems()
+        values = self.checked_values(task_vars)
         record, engineers = self._clusters(values)
-        self._stop_on_problems()
+        self.stop_on_problems()
         live = {name: self._live(engineer) for name, engineer in engineers.items()}
-        self._stop_on_problems()
-        wanted = [models.Wanted(host, values[host]["engine"], values[host]) for host in hosts]
-        found = models.find(wanted, {host: live[values[host]["engineer"]] for host in hosts})
+        self.stop_on_problems()
+        wanted = [models.Wanted(host, mine["engine"], mine) for host, mine in values.items()]
+        found = models.find(wanted, {host: live[mine["engineer"]] for host, mine in values.items()})
         deployments, rows, notes = {}, [], []
         for model in wanted:
             engineer = engineers[model.values["engineer"]]
             try:
                 deployment, note = self._deployment(model, found[model.host], record, engineer, live[engineer.name])
             except UserError as error:
-                self._problems.append(f"{model.host}: {error}")
+                self.problems.append(f"{model.host}: {error}")
                 continue
             deployments[model.host] = deployment
             rows.append(_row(model.host, found[model.host], deployment["job"], live[engineer.name]))
             notes += [f"{model.host}: {note}"] if note else []
-        self._stop_on_problems()
+        self.stop_on_problems()
         for line in table(rows):
             Display().display(line)
         return result | {"changed": False, "deployments": deployments, "warnings": notes}
-
-    def _stop_on_problems(self) -> None:
-        if self._problems:
-            raise AnsibleActionFail("Nothing was written. " + " ".join(dict.fromkeys(self._problems)))
-
-    def _sources(self) -> list[inventory_rules.Source]:
-        """Each inventory source read by itself, as Ansible's merged view no longer tells them apart."""
-        sources = []
-        for path in self._task_vars["ansible_inventory_sources"]:
-            if not os.path.exists(path):  # a host list such as "localhost,"
-                continue
-            inventory = InventoryManager(self._loader, [path])
-            groups = {name: [host.name for host in group.get_hosts()] for name, group in inventory.groups.items()}
-            variables = {
-                name: dict.fromkeys(inventory.groups[name].vars, path) | self._group_vars_files(path, name)
-                for name in ("all", *inventory_rules.ENGINES)
-                if name in inventory.groups
-            }
-            sources.append(inventory_rules.Source(path, groups, variables))
-        return sources
-
-    def _group_vars_files(self, source: str, group: str) -> dict[str, str]:
-        """The file that sets each variable of a group in a source's group_vars."""
-        directory = source if os.path.isdir(source) else os.path.dirname(source)
-        files = map(os.fsdecode, self._loader.find_vars_files(os.path.join(directory, "group_vars"), group))
-        return {name: file for file in files for name in self._loader.load_from_file(file) or {}}
-
-    def _merged_groups(self) -> dict[str, list[str]]:
-        return {host: self._variables.raw(host)["group_names"] for host in self._task_vars["groups"]["all"]}
-
-    def _values(self, host: str) -> dict:
-        """The templated variables of one host, checked against the argument specs of its roles."""
-        raw, engine = self._variables.raw(host), self._variables.engine(host)
-        roles = ("llm", engine)
-        spec = self._variables.spec("llm") | self._variables.spec(engine)
-        try:
-            # Where the inventory does not say it, the volume's size comes from the files, which are only known after the plan.
-            names = [name for name in spec if name != "llm_volume_size" or name in raw]
-            values = self._variables.evaluate(host, names, roles)
-        except ValueError as error:
-            self._problems.append(f"{host}: {error}")
-            return {}
-        validated = ArgumentSpecValidator(spec).validate(values)
-        self._problems += [f"{host}: {error}." for error in validated.error_messages]
-        for name in raw:
-            if name.startswith(tuple(f"{role}_" for role in roles)) and name not in spec and name not in OWN_VARIABLES:
-                near = difflib.get_close_matches(name, spec, 1)
-                self._problems.append(f"{host}: there is no variable {name}" + (f"; did you mean {near[0]}?" if near else "."))
-        return validated.validated_parameters | {"engine": engine, "engineer": self._variables.engineer(host)}
 
     def _clusters(self, values: dict[str, dict]) -> tuple[Record, dict[str, Engineer]]:
         """The platform's record, and the engineers on their clusters by name.
@@ -127,7 +58,7 @@ class ActionModule(ActionBase):
         """
         pools, record, engineers = None, None, {}
         if clusters := self._task_vars["groups"].get("sks_clusters"):
-            wanted = self._variables.evaluate(clusters[0], ["sks_gpu_nodes_pools"], ("sks_gpu_nodes",))
+            wanted = self.variables.evaluate(clusters[0], ["sks_gpu_nodes_pools"], ("sks_gpu_nodes",))
             pools = [entry for pool in wanted["sks_gpu_nodes_pools"] if (entry := gpu.pool_record(pool))]
         for name, mine in {value["engineer"]: value for value in values.values()}.items():
             path = os.path.expanduser(mine["llm_kubeconfig"])
@@ -144,7 +75,7 @@ class ActionModule(ActionBase):
                             "the platform's admin publishes it with playbooks/platform.yml."
                         )
                 except UserError as error:
-                    self._problems.append(f"{name}: {error}")
+                    self.problems.append(f"{name}: {error}")
             hosts = [host for host in values if values[host]["engineer"] == name]
             engineers[name] = Engineer(name, f"llm-{name}", kube, hosts)
         record = record or Record([], "")
@@ -156,7 +87,7 @@ class ActionModule(ActionBase):
             return engineer.live("Job", "Deployment")
         except KubeError as error:
             if error.status != 403:  # else the namespace does not exist yet, or the apply will say so
-                self._problems.append(f"{engineer.name}: {error}")
+                self.problems.append(f"{engineer.name}: {error}")
             return []
 
     def _deployment(

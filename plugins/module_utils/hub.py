@@ -9,6 +9,7 @@ to import where these take 0.15 s, as long as half a no-op run of one deployment
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterable
@@ -142,6 +143,21 @@ def resolve_all(questions: Iterable[Question]) -> dict[Question, Snapshot | HubE
         return dict(zip(distinct, threads.map(answer, distinct), strict=True))
 
 
+def sha256_of(question: Question, commit: str, file: File) -> str:
+    """The sha256 of a file's content, fetched where the hub does not know it; for small files.
+
+    Raises:
+        HubError: it cannot be had, or is not what the hub described.
+    """
+    if file.sha256:
+        return file.sha256
+    path = f"{question.repo}/resolve/{commit}/{quote(file.path)}"
+    content = _ask(question.endpoint, question.token, path, question.repo, commit).content
+    if hashlib.sha1(b"blob %d\0%s" % (len(content), content)).hexdigest() != file.git_sha1:
+        raise HubError("unreachable", f"{file.path} of {question.repo} arrived with wrong content. Try again.")
+    return hashlib.sha256(content).hexdigest()
+
+
 def _file(entry: dict) -> File:
     """A file as the hub's list of a repository describes it; git holds but a pointer in place of a large one."""
     large = entry.get("lfs")
@@ -149,6 +165,15 @@ def _file(entry: dict) -> File:
 
 
 def _get(endpoint: str, token: str | None, path: str, repo: str = "", revision: str = "") -> dict:
+    """The hub's JSON answer; arguments as for _ask."""
+    response = _ask(endpoint, token, path, repo, revision)
+    try:
+        return response.json() if response.content else {}
+    except ValueError:
+        raise HubError("unreachable", f"What answers at {endpoint} is no hub. Is llm_hub right?") from None
+
+
+def _ask(endpoint: str, token: str | None, path: str, repo: str = "", revision: str = "") -> Any:
     """The hub's answer to a GET; repo and revision are what it was asked about, for the sentence where it refuses."""
     utils = library("huggingface_hub.utils")
     if token and not re.fullmatch(r"[!-~]+", token):  # else the HTTP library's error would show it
@@ -166,7 +191,9 @@ def _get(endpoint: str, token: str | None, path: str, repo: str = "", revision: 
                 break
             time.sleep(wait)
         utils.hf_raise_for_status(response)
-        return response.json() if response.content else {}
+        return response
+    except utils.OfflineModeIsEnabled:
+        raise HubError("unreachable", "HF_HUB_OFFLINE is set, so that the hub is not asked.") from None
     except utils.HfHubHTTPError as error:
         raise _refusal(utils, error, endpoint.rstrip("/"), token, repo, revision) from None
     # The first base of the library's error is that of all errors of the HTTP library below, which has changed before.
@@ -208,6 +235,8 @@ def _refusal(utils: Any, error: Any, endpoint: str, token: str | None, repo: str
             "no_such_revision",
             f"{repo} has no revision {revision!r}: set llm_revision to one of its branches, tags or commits.",
         )
+    if isinstance(error, utils.EntryNotFoundError):
+        return HubError("no_such_file", f"{repo} has no such file at {revision}.")
     if isinstance(error, utils.RepositoryNotFoundError):
         who = "the token's user" if token else "anyone without a token (llm_hf_token or HF_TOKEN)"
         return HubError(
