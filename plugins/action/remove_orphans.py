@@ -53,6 +53,7 @@ class ActionModule(ActionBase):
 
 def _unwanted(engineer: Engineer, orphans: bool, volumes: set[str]) -> list[dict]:
     """Orphaned objects that may go, in the order of their removal: the other way round from applying."""
+    engineer = engineer._replace(hosts=[*engineer.hosts, *engineer.claims()])  # a shared cache is called by its volume
     kinds = [kind.name for kind in reversed(OWNED) if kind.name == VOLUME or orphans]
     return [
         obj

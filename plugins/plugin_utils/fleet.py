@@ -42,6 +42,12 @@ class Engineer(NamedTuple):
         labels = {MANAGED_BY: MANAGER, ENGINEER: self.name}
         return read_owned(self.kube, self.namespace, labels, tuple(map(BY_NAME.get, kinds)))
 
+    def claims(self) -> list[str]:
+        """The volumes that this engineer's deployments of the inventory mount."""
+        pods = (obj["spec"]["template"]["spec"] for obj in self.live("Deployment") if obj["metadata"]["name"] in self.hosts)
+        volumes = (volume for pod in pods for volume in pod["volumes"])
+        return [volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume]
+
     def is_orphan(self, obj: dict) -> bool:
         """Whether an object belongs to a deployment that is no longer in the inventory."""
         return obj["metadata"]["labels"].get(INSTANCE, self.name) not in (self.name, *self.hosts)

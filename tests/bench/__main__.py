@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measure, print the tables, write .sandbox/bench.json: python -m tests.bench [--platform | NUMBER_OF_DEPLOYMENTS ...]."""
+"""Measure, print the tables, write .sandbox/bench.json: python -m tests.bench [--asked | NUMBER_OF_DEPLOYMENTS ...]."""
 from __future__ import annotations
 
 import argparse
@@ -24,7 +24,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import B
 from tests.sandbox import build
 from tests.sandbox.progress import SandboxError, run, say
 
-from . import COLLECTIONS, REPOSITORY, objects, platform, programs
+from . import COLLECTIONS, REPOSITORY, models, objects, platform, programs
 from .contestants import MODEL, OTHERS, Contestant, Ours
 from .server import Server
 
@@ -224,14 +224,15 @@ def main() -> int:
     """Run the bench; a goal that does not hold is told, and is no failure."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, metavar="NUMBER_OF_DEPLOYMENTS")
-    parser.add_argument("--platform", action="store_true", help="only count a platform run's calls to Exoscale, and write no file")
+    parser.add_argument("--asked", action="store_true", help="only what Exoscale and the hub are asked; writes no file")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # with the servers that it started
     start = time.monotonic()
     try:
-        calls = platform.measure()
-        if options.platform:
-            tell(platform.goals(calls))
+        calls, looked_up = platform.measure(), models.measure()
+        asked = platform.goals(calls) | models.goals(looked_up)
+        if options.asked:
+            tell(asked)
             return 0
         with ready_bench() as bench:
             for size in options.sizes:
@@ -242,7 +243,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(tables(results)))
-    held = goals(results) | platform.goals(calls)
+    held = goals(results) | asked
     tell(held)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps({
@@ -251,6 +252,7 @@ def main() -> int:
         "results": [{"deployments": size, "phase": phase, "contestant": name, **value}
                     for (size, phase, name), value in results.items()],
         "platform": calls,
+        "models": looked_up,
         "goals": held,
     }, indent=1) + "\n")
     print(f"\n{RESULT.relative_to(REPOSITORY)} has all samples. Nothing runs on this API server: replicas are 0.")
