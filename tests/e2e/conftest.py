@@ -6,8 +6,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +18,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import OWNED
 
@@ -51,6 +55,11 @@ class Run(NamedTuple):
                 diff = entry.get("diff", [])
                 found += diff if isinstance(diff, list) else [diff]
         return found
+
+    @property
+    def warnings(self) -> str:
+        """The warnings of all tasks."""
+        return " ".join(warning for _task, _host, result in self.results for warning in result.get("warnings", ()))
 
     @property
     def message(self) -> str:
@@ -158,3 +167,57 @@ def inventory(tmp_path) -> Callable[..., Path]:
         return directory
 
     return inventory
+
+
+@pytest.fixture
+def clean(admin):
+    """Removes what a test deployed under a name, volume included, before and after it."""
+    names = []
+
+    def left(host: str) -> list[str]:
+        namespace, query = f"llm-{host.partition('-')[0]}", {"labelSelector": f"{INSTANCE}={host}"}
+        return [
+            kind.path(namespace, item["metadata"]["name"])
+            for kind in reversed(OWNED)
+            for item in admin.request("GET", kind.path(namespace), query=query)["items"]
+        ]
+
+    def remove(host: str) -> None:
+        for path in left(host):
+            admin.request("DELETE", path, query={"propagationPolicy": "Foreground"})
+        while left(host):
+            time.sleep(0.5)
+
+    def clean(host: str) -> str:
+        names.append(host)
+        remove(host)
+        return host
+
+    yield clean
+    for name in names:
+        remove(name)
+
+
+@pytest.fixture
+def fetched(environment) -> Callable[[], int]:
+    """Bytes of model files that the hub stand-in has sent so far."""
+
+    def fetched() -> int:
+        with urllib.request.urlopen(environment["HF_ENDPOINT"] + "/sandbox/calls") as answer:
+            return sum(repo["bytes"] for repo in json.load(answer)["repositories"].values())
+
+    return fetched
+
+
+@pytest.fixture
+def repository(environment) -> Callable[[str, bytes], None]:
+    """A repository e2e/small-GGUF on the hub: repository(name, content) writes a file of it, and so makes another commit."""
+    place = Path(environment["SANDBOX_STATE"], "hub/e2e/small-GGUF")
+
+    def repository(name: str, content: bytes) -> None:
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+
+    repository("small-Q4_1.gguf", b"GGUF and nothing more")
+    yield repository
+    shutil.rmtree(place.parent)

