@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line: python -m tests.sandbox up|down [--name NAME]."""
+"""Command line: python -m tests.sandbox up|down|load IMAGE [--name NAME]."""
 from __future__ import annotations
 
 import argparse
@@ -34,7 +34,8 @@ def up(name: str) -> None:
     needs = [lambda: build.go("kind"), standins.files]
     if own:
         dockerd.install()
-        needs = [*(lambda n=n: build.layer(n) for n in tables.NODE_LAYERS), build.workers_archive, *needs]
+        needs = [*(lambda n=n: build.layer(n) for n in tables.NODE_LAYERS),
+                 lambda: build.archive("worker-images", tables.FOR_WORKERS), *needs]
     with build.exclusive(build.CACHE / "lock", "the cache"):
         build.build(needs)
     cluster.tools(own)
@@ -42,6 +43,17 @@ def up(name: str) -> None:
         dockerd.start()
     this.up()
     say(f"ready: . {this.state / 'env'}")
+
+
+def load(name: str, image: str) -> None:
+    this = cluster.Cluster(name, not docker_answers())
+    if not this.kubeconfig.exists():
+        raise SandboxError(f"The sandbox {name} is not up: run `python -m tests.sandbox up` first.")
+    if this.own_engine:
+        with build.exclusive(build.CACHE / "lock", "the cache"):
+            build.build([lambda: build.archive(f"image-{image}", tables.ON_DEMAND[image])])
+    this.load_on_demand(image)
+    say(f"loaded: {tables.ON_DEMAND[image][0].name}")
 
 
 def down(name: str) -> None:
@@ -60,13 +72,19 @@ def down(name: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sandbox", description=cluster.__doc__)
-    parser.add_argument("command", choices=("up", "down"))
+    parser.add_argument("command", choices=("up", "down", "load"))
+    parser.add_argument("image", nargs="?", choices=tables.ON_DEMAND, help="for load: which image the workers get")
     parser.add_argument("--name", choices=tables.SANDBOXES, default=tables.DEFAULT, help="which sandbox")
     arguments = parser.parse_args()
+    if (arguments.command == "load") != bool(arguments.image):
+        parser.error("load needs the name of an image, and nothing else takes one")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     try:
         with build.exclusive(dockerd.SHARED / "lock", "the sandbox"):
-            {"up": up, "down": down}[arguments.command](arguments.name)
+            if arguments.image:
+                load(arguments.name, arguments.image)
+            else:
+                {"up": up, "down": down}[arguments.command](arguments.name)
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1

@@ -241,11 +241,10 @@ def _containerd_store(work: Path, out: Path) -> None:
     images.pack(root, out, ())
 
 
-def workers_archive() -> Path:
-    """OCI archive with the images FOR_WORKERS."""
-    table = tables.FOR_WORKERS
+def archive(name: str, table: tuple[images.Image, ...]) -> Path:
+    """OCI archive with the images of `table`."""
     key = digest(*((image, [layer_key(n) for n in image.layers]) for image in table))
-    return product("worker-images", key, lambda work, out: images.oci_archive(out, table, layers_of(table)))
+    return product(name, key, lambda work, out: images.oci_archive(out, table, layers_of(table)))
 
 
 def node_image() -> images.Image:

@@ -113,32 +113,44 @@ class Cluster:
 
     def load_images(self) -> None:
         """Load the images of workloads into the workers, unless these very images are there."""
-        done = self.about / "images"
-        if not self.own_engine:
-            self._load_official()
-            return
-        archive = build.workers_archive()
+        if self.own_engine:
+            self._load("images", build.archive("worker-images", tables.FOR_WORKERS))
+        else:
+            later = {image.name for table in tables.ON_DEMAND.values() for image in table}
+            self._load_official({*tables.OFFICIAL, *tables.DOCKERFILES} - later)
+
+    def load_on_demand(self, name: str) -> None:
+        """Load the images that ON_DEMAND has under `name`, unless these very images are there."""
+        table = tables.ON_DEMAND[name]
+        if self.own_engine:
+            self._load(f"image-{name}", build.archive(f"image-{name}", table))
+        else:
+            self._load_official({image.name for image in table})
+
+    def _load(self, mark: str, archive: Path) -> None:
+        done = self.about / mark
         if done.exists() and done.read_text() == archive.name:
             return
-        with stage("loading the images of workloads into the workers"), archive.open("rb") as file:
+        with stage("loading images into the workers"), archive.open("rb") as file:
             for worker in self.workers:
                 file.seek(0)
                 run(["docker", "exec", "-i", worker, "ctr", "-n", "k8s.io", "images", "import", "--all-platforms",
                      "--no-unpack", "-"], self.log, stdin=file, env=self.environment)
         done.write_text(archive.name)
 
-    def _load_official(self) -> None:
-        for name, public in tables.OFFICIAL.items():
+    def _load_official(self, names: set[str]) -> None:
+        for name in sorted(names & set(tables.OFFICIAL)):
+            public = tables.OFFICIAL[name]
             with stage(f"fetching {public}"):
                 run(["docker", "pull", "-q", public], self.log, env=self.environment)
                 run(["docker", "tag", public, name], self.log, env=self.environment)
-        for name, dockerfile in tables.DOCKERFILES.items():
+        for name in sorted(names & set(tables.DOCKERFILES)):
             with stage(f"building {name}"):
-                subprocess.run(["docker", "build", "-q", "-t", name, "-f", "-", str(build.HERE)], input=dockerfile,
-                               text=True, check=True, env=self.environment)
-        with stage("loading the images of workloads into the workers"):
-            run(["kind-program", "load", "docker-image", *tables.OFFICIAL, *tables.DOCKERFILES, "--name", self.name],
-                self.log, env=self.environment)
+                subprocess.run(["docker", "build", "-q", "-t", name, "-f", "-", str(build.HERE)],
+                               input=tables.DOCKERFILES[name], text=True, check=True, env=self.environment)
+        with stage("loading images into the workers"):
+            run(["kind-program", "load", "docker-image", *sorted(names), "--name", self.name], self.log,
+                env=self.environment)
 
     def wait(self) -> None:
         """Until all nodes are ready and the cluster's own pods run."""

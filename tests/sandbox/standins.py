@@ -10,26 +10,27 @@ import sys
 import time
 from pathlib import Path
 
-from . import build, dockerd, tables
+from . import build, dockerd, tables, tiny_llama
 from .progress import fail, stage
 
 
 def files() -> None:
-    """Lay out the hub's tree: the real model, and placeholders."""
+    """Lay out the hub's tree: the real model, the tiny one, and placeholders."""
     hub = dockerd.SHARED / "hub"
     target = hub / tables.MODEL["path"]
     if not target.exists() or target.stat().st_size != tables.MODEL["size"]:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(build.model(), part := target.with_suffix(".part"))
         part.rename(target)
+    small = {f"{tables.TINY_LLAMA}/{name}": data for name, data in tiny_llama.files().items()}
     for name, content in tables.PLACEHOLDERS.items():
+        small[name] = json.dumps(content, indent=2).encode() + b"\n"
+        if name.endswith(".safetensors"):
+            small[name] = tiny_llama.safetensors(content, b"")
+    for name, data in small.items():
         (hub / name).parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(content, indent=2) + "\n"
-        if name.endswith(".safetensors"):  # the format: length of the header, header, tensors (none)
-            header = json.dumps(content).encode()
-            (hub / name).write_bytes(len(header).to_bytes(8, "little") + header)
-        elif not (hub / name).exists() or (hub / name).read_text() != text:
-            (hub / name).write_text(text)
+        if not (hub / name).exists() or (hub / name).read_bytes() != data:
+            (hub / name).write_bytes(data)
 
 
 def port(name: str, sandbox: str) -> int:

@@ -101,6 +101,17 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Move:
+    """A file of the tree to another place in it."""
+    path: str
+    target: str
+
+    def apply(self, root: Path, kit: Kit) -> None:
+        (root / self.target).parent.mkdir(parents=True, exist_ok=True)
+        (root / self.path).rename(root / self.target)
+
+
+@dataclass(frozen=True)
 class Links:
     """Symbolic links to one target, where nothing is yet."""
     target: str
@@ -160,7 +171,11 @@ class Check:
     command: str
 
     def apply(self, root: Path, kit: Kit) -> None:
-        run(["chroot", root, *shlex.split(self.command)], kit.log)
+        devices = root / "dev"  # torch asks for random bytes
+        devices.mkdir()
+        run(["unshare", "--mount", "sh", "-c", 'mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"', root,
+             *shlex.split(self.command)], kit.log)
+        devices.rmdir()
 
 
 @dataclass(frozen=True)

