@@ -126,10 +126,9 @@ def run(stage: str, target: Path, size: int, *command: object) -> None:
 
 
 def reason(text: str) -> str:
-    """The line of a tool's output that says why it failed."""
-    lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    causes = [line for line in lines if re.match(r"ERROR:|[\w.]+Error\b|llama_model_quantize: failed", line)]
-    return re.sub(r"^(ERROR:[^:]*:|llama_\w+: )", "", (causes or lines or ["it did not say why"])[-1])
+    """What a tool's output says why it failed: its error, its exception, or its last line."""
+    causes = re.findall(r"(?:^ERROR:[^:]*:|llama_model_quantize: failed to quantize: |^(?=[\w.]+Error\b))(.+)", text, re.MULTILINE)
+    return (causes or text.strip().splitlines() or ["it did not say why"])[-1].strip()
 
 
 def sha256(path: Path) -> str:

@@ -24,7 +24,7 @@ import pytest
 PROGRAM = Path(__file__).parents[4] / "roles/llama_cpp/files/convert.py"
 SOURCE = "org/chat@0123456789abcdef0123456789abcdef01234567"
 
-# ACT says what a tool does: {"convert" or "quantise": "slow", "killed", "no-gguf", "full", "imatrix"}
+# ACT says what a tool does: {"convert" or "quantise": "slow", "killed", "no-gguf", "full", "imatrix", "raises"}
 CONVERTER = """
 import argparse, json, os, signal, sys, time
 from pathlib import Path
@@ -43,6 +43,8 @@ if architecture != "LlamaForCausalLM":
 if act == "full":
     print("Traceback (most recent call last):", file=sys.stderr)
     sys.exit("OSError: [Errno 28] No space left on device")
+if act == "raises":
+    raise NotImplementedError("BPE pre-tokenizer was not recognized")
 with arguments.outfile.open("wb") as out:
     for part in (b"NOPE" if act == "no-gguf" else b"GGUF", arguments.model_name.encode(), arguments.outtype.encode(), bytes(900)):
         out.write(part)
@@ -60,7 +62,7 @@ from pathlib import Path
 source, target, kind = sys.argv[1:]
 act = json.loads(os.environ["ACT"]).get("quantise")
 assert Path(source).read_bytes().startswith(b"GGUF")
-print("[   1/  21] output.weight - [ 256, 296, 1, 1], type = bf16, converting to q6_K", file=sys.stderr)
+print("[   1/  21] output.weight - [ 256, 296, 1, 1], type = bf16, converting to q6_K .. ", end="", file=sys.stderr)
 Path(target).write_bytes((b"NOPE" if act == "no-gguf" else b"GGUF") + kind.encode() + Path(source).read_bytes()[4:100])
 if act == "slow":
     time.sleep(1)
@@ -212,7 +214,8 @@ def test_progress_is_percent_and_time(job):
         ({"quantise": "killed"}, f"quantising {SOURCE} was killed, as happens where memory runs out"),
         ({"quantise": "no-gguf"}, f"what was made from {SOURCE} is not a GGUF file"),
         ({"convert": "full"}, "the volume became full while chat-Q4_K_M.gguf was made: raise llm_volume_size"),
-        ({"quantise": "imatrix"}, "failed: failed to quantize: this quantization requires an imatrix!; choose another quantisation"),
+        ({"convert": "raises"}, f"converting {SOURCE} failed: NotImplementedError: BPE pre-tokenizer was not recognized; choose"),
+        ({"quantise": "imatrix"}, "failed: this quantization requires an imatrix!; choose another quantisation"),
     ],
 )
 def test_what_another_try_would_not_mend_ends_with_2(job, act, sentence):
