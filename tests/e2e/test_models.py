@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 import pytest
 import yaml
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import POOL_LABEL
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, NODE, STORAGE_CLASS
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, NODE, POD, STORAGE_CLASS
 
-from .conftest import ALL, SANDBOX
+from .conftest import ALL, REPOSITORY, SANDBOX
 
 GONE = ("-e", "llm_hub=http://127.0.0.1:9")
 STOPPED = {"llm_model": "e2e/small-GGUF:Q4_1", "llm_replicas": 0}
@@ -118,3 +119,28 @@ def test_two_deployments_share_one_volume_and_one_download(run, inventory, admin
 def test_block_storage_is_not_shared(run, inventory, repository):
     result = run("site.yml", inventory("alice", {"alice-share": STOPPED | {"llm_shared_cache": True}}), SANDBOX)
     assert "alice-share: llm_shared_cache: volumes of the storage class standard (rancher.io/local-path) are for one node" in result.message
+
+
+def test_a_gguf_file_is_made_once_and_served(run, inventory, admin, clean, fetched):
+    """By llama.cpp's own converter and quantiser; a second Job finds it made, whatever became of the first."""
+    subprocess.run([sys.executable, "-m", "tests.sandbox", "load", "converter"], cwd=REPOSITORY, check=True)
+    host = clean("alice-made")
+    one = inventory("alice", {host: {"llm_model": "sandbox/tiny-llama:Q4_K_M", "llm_context": 256, "llm_slots": 1}})
+    result = run("site.yml", one, SANDBOX)
+    assert result.status == 0, result.message
+    (answer,) = [entry["answer"] for _task, name, entry in result.results if name == host and "answer" in entry]
+    assert answer["tokens_per_second"] > 0
+    (job,) = names(admin, "Job", f"{INSTANCE}={host}")
+    assert "was made from sandbox/tiny-llama@" in said(admin, job)
+
+    admin.request("DELETE", BY_NAME["Job"].path("llm-alice", job), query={"propagationPolicy": "Background"})
+    before = fetched()
+    again = run("site.yml", one, SANDBOX)
+    assert again.status == 0 and fetched() == before and "was made already" in said(admin, job)
+    assert not run("site.yml", one, SANDBOX).changed
+
+
+def said(admin, job: str) -> str:
+    """The termination message of a Job's last container."""
+    (pod,) = admin.request("GET", POD.path("llm-alice"), query={"labelSelector": f"job-name={job}"})["items"]
+    return pod["status"]["containerStatuses"][0]["state"]["terminated"]["message"]

@@ -129,7 +129,8 @@ class DesiredState:
 
 def _containers(obj: dict) -> list[dict]:
     """The containers of a workload; none for other objects."""
-    return obj.get("spec", {}).get("template", {}).get("spec", {}).get("containers", [])
+    pod = obj.get("spec", {}).get("template", {}).get("spec", {})
+    return [*pod.get("initContainers", ()), *pod.get("containers", ())]
 
 def _as_text(container: dict) -> None:
     """Write arguments and environment values as text, which Kubernetes insists on and templates forget."""

@@ -117,7 +117,8 @@ def run(stage: str, target: Path, size: int, *command: object) -> None:
         output.seek(0)
         text = output.read().decode(errors="replace")
     if tool.returncode == -signal.SIGKILL:
-        raise Failure(NEVER, f"{stage} {SOURCE} was killed, as happens where memory runs out: give the Job a higher memory limit")
+        raise Failure(NEVER, f"{stage} {SOURCE} was killed, as happens where memory runs out: raise the limit in "
+                             "llama_cpp_convert_resources")
     if tool.returncode and ("No space left" in text or shutil.disk_usage(DIRECTORY).free < 1 << 20):
         raise OSError(errno.ENOSPC, text)
     if tool.returncode:
