@@ -40,7 +40,7 @@ PLANTED_TEXT = " ".join(encode(PLANTED[name]) for name, encode in ENCODINGS.item
 
 
 class Scene:
-    """The cluster, and playbooks run with all that they can say, which leave log, facts and temporary files in a directory.
+    """The cluster, and playbooks run with all that they can say; their log, facts and temporary files are in a directory.
 
     Attributes:
         secrets: the values of the namespace's Secrets by name.
@@ -56,7 +56,7 @@ class Scene:
         self.commands: set[tuple[str, bytes]] = set()
         self._start = start
         for name in ("log", "facts", "tmp"):
-            (directory / name).mkdir(parents=True)
+            (directory / name).mkdir()
 
     def play(self, *playbook: str | Path, extra: tuple = (), env: dict | None = None, meanwhile: Callable = lambda: None) -> Run:
         """Run a playbook with inventories, and look at its processes all the time."""
@@ -91,7 +91,7 @@ class Scene:
 
 PLACES: dict[str, Callable[[Scene], Place]] = {
     "Ansible's output": lambda scene: (("stdout", run.text.encode()) for run in scene.runs),
-    "Ansible's log": lambda scene: files(scene.directory / "log"),
+    "log files": lambda scene: files(scene.directory / "log"),
     "rendered manifests": lambda scene: (("diff", json.dumps(diff).encode()) for run in scene.runs for diff in run.diffs),
     "results": lambda scene: ((task, json.dumps(result).encode()) for run in scene.runs for task, _host, result in run.results),
     "facts": lambda scene: files(scene.directory / "facts"),
@@ -116,72 +116,74 @@ SECRET_VOLUME = re.compile(r".*/kubernetes\.io~secret/([^/]+)/.*")
 
 
 @pytest.fixture(scope="module")
-def scene(environment, start, tmp_path_factory):
+def carols_hub(environment):
+    """A hub that knows the token and sends weights slowly enough to look at their download; in this process, where pods reach it."""
+    hub.TOKENS[TOKEN] = hub.Token("alice")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((environment["SANDBOX_ADDRESS"], 1))  # sends nothing, and chooses this machine's address on the way there
+        server = hub.Hub((probe.getsockname()[0], 0), Path(environment["SANDBOX_STATE"]) / "hub")
+    server.faults = [{"path": "*.gguf", "rate": 16_000_000}]  # 6 s
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def scene(environment, start, carols_hub, tmp_path_factory):
     """Carol's deployments, ready, with the playbooks that made them."""
-    directory, state = tmp_path_factory.mktemp("leaks"), Path(environment["SANDBOX_STATE"])
-    scene = Scene(start, Cluster(environment, NAMESPACE), directory / "run", state / "log")
+    directory, address = tmp_path_factory.mktemp("leaks"), carols_hub.server_address[0]
+    scene = Scene(start, Cluster(environment, NAMESPACE), directory, Path(environment["SANDBOX_STATE"]) / "log")
     variables = yaml.safe_load((REPOSITORY / SANDBOX / "hosts.yml").read_text())["engineer_alice"]["vars"]
     variables |= yaml.safe_load((REPOSITORY / "inventories/alice/hosts.yml").read_text())["engineer_alice"]["vars"]
-    variables |= {"llm_kubeconfig_dir": str(directory), "llm_connect_file": f"{directory}/connect.env"}
-    hosts = {
-        "llama_cpp": {"carol-chat": {"llm_model": f"{MODEL}:Q4_1", "llm_context": 512, "llm_slots": 1}},
-        "tgi": {"carol-tgi": {"llm_model": "meta-llama/Llama-3.1-8B-Instruct", "llm_replicas": 0}},
+    variables |= {"llm_kubeconfig_dir": str(directory), "llm_connect_file": f"{directory}/connect.env", "llm_hf_token": TOKEN}
+    chat = {"llm_model": f"{MODEL}:Q4_1", "llm_context": 512, "llm_slots": 1}
+    tgi = {"llm_model": "meta-llama/Llama-3.1-8B-Instruct", "llm_replicas": 0}
+    groups = {
+        "engineer_carol": {"hosts": {"carol-chat": None, "carol-tgi": None}, "vars": variables},
+        "llama_cpp": {"hosts": {"carol-chat": chat}},
+        "tgi": {"hosts": {"carol-tgi": tgi}},
     }
-    # The token from a variable of the inventory, or else from the environment.
-    for name, token in (("variable", TOKEN), ("environment", "")):
-        groups = {engine: {"hosts": given} for engine, given in hosts.items()}
-        groups["engineer_carol"] = {"children": dict.fromkeys(hosts), "vars": variables | {"llm_hf_token": token}}
-        (directory / name).mkdir()
-        (directory / name / "hosts.yml").write_text(yaml.safe_dump(groups))
+    (directory / "hosts.yml").write_text(yaml.safe_dump(groups))
+    (directory / "gather.yml").write_text(yaml.safe_dump([{"hosts": "carol-chat", "tasks": []}]))
+    account = {
+        "engineer_accounts": [{"name": "carol", "gpu_slots": 1}],
+        "engineer_kubeconfig_dir": str(directory),
+        "engineer_hub_peers": [{"ipBlock": {"cidr": f"{address}/32"}}],
+        "engineer_hub_port": carols_hub.server_port,
+    }
 
-    def remove() -> None:
+    def remove(*options: str) -> None:
         for what in (("namespace", NAMESPACE), ("clusterrolebinding", "selfhosted-llm-carol")):
-            scene.cluster.kubectl("delete", *what, "--ignore-not-found")
+            scene.cluster.kubectl("delete", *what, "--ignore-not-found", *options)
 
     def look_at_download() -> None:
         for _attempt in range(600):
-            if server.bytes[MODEL] > 20_000_000:  # the first of them are on the volume
+            if carols_hub.bytes[MODEL] > 20_000_000:  # the first of them are on the volume
                 break
             time.sleep(0.1)
         scene.read_secrets()
         for place in ("containers' command lines", "containers' environments", "volumes"):
             scene.downloading[place] = scan(PLACES[place](scene), scene.secrets)
 
-    hub.TOKENS[TOKEN] = hub.Token("alice")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # this machine's address on the way to the sandbox
-        probe.connect((environment["SANDBOX_ADDRESS"], 1))
-        address = probe.getsockname()[0]
-    server = hub.Hub((address, 0), state / "hub")
-    server.faults = [{"path": "*.gguf", "rate": 16_000_000}]  # 6 s
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    def play(playbook: str | Path, *extra: str, meanwhile: Callable = lambda: None, **env: str) -> None:
+        env |= {"HF_ENDPOINT": carols_hub.url, "NO_PROXY": address, "no_proxy": address}
+        result = scene.play(playbook, directory / "hosts.yml", extra=extra, env=env, meanwhile=meanwhile)
+        assert result.status == 0, result.message or result.text[-3000:]
+
     remove()
     try:
-        with (directory / "run/log/hub.log").open("w") as log, contextlib.redirect_stdout(log):
-            account = {
-                "engineer_accounts": [{"name": "carol", "gpu_slots": 1}],
-                "engineer_kubeconfig_dir": str(directory),
-                "engineer_hub_peers": [{"ipBlock": {"cidr": f"{address}/32"}}],
-                "engineer_hub_port": server.server_port,
-            }
-            extra = ("--tags", "engineer", "-e", json.dumps(account))
-            assert scene.play("playbooks/platform.yml", "inventories/platform", SANDBOX, extra=extra).status == 0
-            at_hub = {"HF_ENDPOINT": server.url, "NO_PROXY": address, "no_proxy": address}
-            talk = {"ANSIBLE_STDOUT_CALLBACK": "default"}
-            checked = scene.play("site.yml", directory / "environment", extra=("--check",), env=at_hub | {"HF_TOKEN": TOKEN})
-            assert checked.status == 0, checked.message
-            deployed = scene.play("site.yml", directory / "variable", env=at_hub | talk, meanwhile=look_at_download)
-            assert deployed.status == 0, deployed.text[-3000:]
-            connect = ("--limit", "carol-chat", "-e", "llm_connect_seconds=1")
-            assert scene.play("playbooks/connect.yml", directory / "variable", extra=connect, env=at_hub | talk).status == 0
-        gathering = directory / "gather.yml"
-        gathering.write_text(yaml.safe_dump([{"hosts": "carol-chat", "tasks": []}]))
-        assert scene.play(gathering, directory / "variable").status == 0
+        extra = ("--tags", "engineer", "-e", json.dumps(account))
+        assert scene.play("playbooks/platform.yml", "inventories/platform", SANDBOX, extra=extra).status == 0
+        with (directory / "log/hub.log").open("w") as log, contextlib.redirect_stdout(log):
+            play("site.yml", "--check", "-e", "llm_hf_token=", HF_TOKEN=TOKEN)
+            play("site.yml", meanwhile=look_at_download, ANSIBLE_STDOUT_CALLBACK="default")
+        play("playbooks/connect.yml", "--limit", "carol-chat", "-e", "llm_connect_seconds=1", ANSIBLE_STDOUT_CALLBACK="default")
+        play(directory / "gather.yml")
         scene.read_secrets()
         yield scene
     finally:
-        server.shutdown()
-        server.server_close()
-        remove()
+        remove("--wait=false")
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -191,55 +193,60 @@ def test_secrets_are_where_they_belong_and_nowhere_else(scene, place):
     assert hits == BELONGS.get(place, set())
 
 
-def test_only_the_download_had_the_token_while_it_ran(scene):
-    (job,) = scene.cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", "selfhosted.llm/download=carol-chat", "-o", "name").split()
+def test_only_downloads_have_the_token_while_they_run(scene):
+    downloads = scene.cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", "selfhosted.llm/download", "-o", "name").split()
     environments = scene.downloading.pop("containers' environments")
-    assert environments == {Hit(job.removeprefix("pod/"), "hf-token")}
+    assert environments and environments <= {Hit(pod.removeprefix("pod/"), "hf-token") for pod in downloads}
     assert not any(scene.downloading.values()), scene.downloading
+
+
+PLANTED_POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: planted, namespace: llm-carol}
+spec:
+  terminationGracePeriodSeconds: 0
+  tolerations: [{operator: Exists}]
+  securityContext: {runAsNonRoot: true, runAsUser: 10001, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: planted
+      image: localhost/busybox:1.35
+      command: [sh, -c, 'echo "$0" | tee /models/planted; sleep 600; :', "TEXT"]
+      env: [{name: PLANTED, value: "TEXT"}]
+      volumeMounts: [{name: models, mountPath: /models}]
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+  volumes: [{name: models, persistentVolumeClaim: {claimName: carol-chat}}]
+"""
+PLANTED_PLAYBOOK = """
+- hosts: carol-chat
+  gather_facts: false
+  tasks:
+    - ansible.builtin.set_fact: {planted: "TEXT", cacheable: true}
+    - ansible.builtin.command: {argv: [sh, -c, "sleep 1; :", "TEXT"]}
+      check_mode: false
+    - selfhosted.llm.apply:
+        kubeconfig: "{{ llm_kubeconfig_dir }}/carol.yml"
+        namespace: llm-carol
+        instance: planted
+        engineer: carol
+        objects: [{apiVersion: v1, kind: ConfigMap, metadata: {name: planted}, data: {text: "TEXT"}}]
+"""
 
 
 @pytest.fixture(scope="module")
 def planted(scene, start, tmp_path_factory):
     """A playbook, a pod and files that have the planted texts wherever they can have them."""
-    directory = tmp_path_factory.mktemp("planted")
-    planted = Scene(start, scene.cluster, directory / "run", scene.sandbox_logs)
-    cluster_options = {"kubeconfig": str(scene.directory.parent / "carol.yml"), "namespace": NAMESPACE}
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "planted"}, "data": {"text": PLANTED_TEXT}}
-    tasks = [
-        {"ansible.builtin.set_fact": {"planted": PLANTED_TEXT, "cacheable": True}},
-        {"ansible.builtin.command": {"argv": ["sh", "-c", "sleep 1; :", PLANTED_TEXT]}, "check_mode": False},
-        {"selfhosted.llm.apply": cluster_options | {"instance": "planted", "engineer": "carol", "objects": [config]}},
-    ]
-    playbook = directory / "planted.yml"
-    playbook.write_text(yaml.safe_dump([{"hosts": "carol-chat", "gather_facts": False, "tasks": tasks}]))
-    container = {
-        "name": "planted",
-        "image": "localhost/busybox:1.35",
-        "command": ["sh", "-c", 'echo "$0" | tee /models/planted; sleep 600; :', PLANTED_TEXT],
-        "env": [{"name": "PLANTED", "value": PLANTED_TEXT}],
-        "volumeMounts": [{"name": "models", "mountPath": "/models"}],
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-    }
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "planted", "namespace": NAMESPACE},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "tolerations": [{"operator": "Exists"}],
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [container],
-            "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "carol-chat"}}],
-        },
-    }
-    (directory / "pod.json").write_text(json.dumps(pod))
+    planted = Scene(start, scene.cluster, tmp_path_factory.mktemp("planted"), scene.sandbox_logs)
+    pod, playbook = planted.directory / "pod.yml", planted.directory / "playbook.yml"
+    pod.write_text(PLANTED_POD.replace("TEXT", PLANTED_TEXT))
+    playbook.write_text(PLANTED_PLAYBOOK.replace("TEXT", PLANTED_TEXT))
     log = scene.sandbox_logs / "planted.log"
     try:
-        scene.cluster.kubectl("apply", "-f", str(directory / "pod.json"))
-        scene.cluster.on_node(scene.cluster.nodes[-1], f"echo '{PLANTED_TEXT}' | systemd-cat")
-        (directory / "run/tmp/left").write_text(PLANTED_TEXT)
         log.write_text(PLANTED_TEXT)
-        assert planted.play(playbook, scene.directory.parent / "variable", extra=("--check",)).status == 0
+        (planted.directory / "tmp/planted").write_text(PLANTED_TEXT)
+        scene.cluster.kubectl("apply", "-f", str(pod))
+        scene.cluster.on_node(scene.cluster.nodes[-1], f"echo '{PLANTED_TEXT}' | systemd-cat")
+        assert planted.play(playbook, scene.directory / "hosts.yml", extra=("--check",)).status == 0
         scene.cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", "pod/planted")
         yield planted
     finally:
