@@ -127,7 +127,7 @@ class Cluster:
         claimed = [
             (item["spec"].get("hostPath") or item["spec"]["local"])["path"]
             for item in json.loads(self.kubectl("get", "pv", "-o", "json"))["items"]
-            if item["spec"]["claimRef"]["namespace"] == self._namespace
+            if item["spec"].get("claimRef", {}).get("namespace") == self._namespace
         ]
         pods = json.loads(self.kubectl("get", "pods", "-n", self._namespace, "-o", "json"))["items"]
         return self._node_files(*claimed, *(f"/var/lib/kubelet/pods/{pod['metadata']['uid']}/volumes" for pod in pods))

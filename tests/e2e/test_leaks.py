@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hub token and API keys are nowhere but where they belong, and the search that says so finds what is planted in each place.
+"""Hub token and API keys are nowhere but where they belong, and the search for them finds what is planted in each place.
 
 Carol, an engineer of this test's own with a token and a hub of her own, deploys from nothing, with all that Ansible can say.
 """
@@ -176,6 +176,7 @@ def scene(environment, start, carols_hub, tmp_path_factory):
         extra = ("--tags", "engineer", "-e", json.dumps(account))
         assert scene.play("playbooks/platform.yml", "inventories/platform", SANDBOX, extra=extra).status == 0
         with (directory / "log/hub.log").open("w") as log, contextlib.redirect_stdout(log):
+            play("site.yml", "--check")
             play("site.yml", "--check", "-e", "llm_hf_token=", HF_TOKEN=TOKEN)
             play("site.yml", meanwhile=look_at_download, ANSIBLE_STDOUT_CALLBACK="default")
         play("playbooks/connect.yml", "--limit", "carol-chat", "-e", "llm_connect_seconds=1", ANSIBLE_STDOUT_CALLBACK="default")
