@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hub token and API keys are nowhere but where they belong, and the search for them finds what is planted in each place.
+"""Hub token, API keys and private key are nowhere but where they belong, and the search for them finds what is planted in each place.
 
 Carol, an engineer of this test's own with a token and a hub of her own, deploys from nothing, with all that Ansible can say.
 """
@@ -43,7 +43,7 @@ class Scene:
     """The cluster, and playbooks run with all that they can say; their log, facts and temporary files are in a directory.
 
     Attributes:
-        secrets: the values of the namespace's Secrets by name.
+        secrets: the values of the namespace's Secrets by name, and a line of the private key in the engineer's kubeconfig.
         downloading: what was found in some places while the weights were on their way.
         commands: (where, command line) of all processes of the playbooks.
     """
@@ -87,6 +87,8 @@ class Scene:
         for item in json.loads(self.cluster.kubectl("get", "secrets", "-n", NAMESPACE, "-o", "json"))["items"]:
             (value,) = item["data"].values()
             self.secrets[item["metadata"]["name"]] = base64.b64decode(value).decode()
+        (user,) = yaml.safe_load((self.directory / "carol.yml").read_text())["users"]
+        self.secrets["kubeconfig"] = base64.b64decode(user["user"]["client-key-data"]).decode().splitlines()[2]
 
 
 PLACES: dict[str, Callable[[Scene], Place]] = {
@@ -189,7 +191,7 @@ def scene(environment, start, carols_hub, tmp_path_factory):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_secrets_are_where_they_belong_and_nowhere_else(scene, place):
-    assert scene.secrets.keys() == SECRETS and scene.secrets["hf-token"] == TOKEN
+    assert scene.secrets.keys() == SECRETS | {"kubeconfig"} and scene.secrets["hf-token"] == TOKEN
     hits = {hit._replace(where=SECRET_VOLUME.sub(r"\1", hit.where)) for hit in scan(PLACES[place](scene), scene.secrets)}
     assert hits == BELONGS.get(place, set())
 
