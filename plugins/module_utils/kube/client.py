@@ -16,13 +16,19 @@ import json
 import os
 import ssl
 import tempfile
+import threading
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from ..errors import UserError, library
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
+# The official client's files are those of the whole process.
+_official = threading.Lock()
 
 
 class KubeError(UserError):
@@ -249,13 +255,30 @@ def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
 
 def _borrowed_login(kubeconfig: str, name: str, context: ssl.SSLContext) -> dict[str, str]:
     """Log in through the official client, which runs exec plugins and refreshes tokens."""
-    client, config = library("kubernetes.client"), library("kubernetes.config")
-    login = client.Configuration()
-    try:
-        config.load_kube_config(kubeconfig, name, login)
-    except (config.ConfigException, OSError) as error:
-        raise KubeError(f"The login plugin of {kubeconfig} failed: {error}") from None
-    if login.cert_file:
-        context.load_cert_chain(login.cert_file, login.key_file)
-    token = login.get_api_key_with_prefix("authorization")
-    return {"Authorization": token} if token else {}
+    with official_login(kubeconfig, name) as login:
+        if login.cert_file:
+            context.load_cert_chain(login.cert_file, login.key_file)
+        token = login.get_api_key_with_prefix("authorization")
+        return {"Authorization": token} if token else {}
+
+
+@contextmanager
+def official_login(kubeconfig: str, name: str) -> Iterator[Any]:
+    """The official client's configuration (kubernetes.client.Configuration), for connections made within the context.
+
+    That client writes the private key to a file, which it removes when the process exits; Ansible's workers never exit that way.
+
+    Raises:
+        KubeError: the login plugin failed.
+    """
+    config = library("kubernetes.config.kube_config")
+    login = library("kubernetes.client").Configuration()
+    with _official:
+        try:
+            try:
+                config.load_kube_config(kubeconfig, name, login)
+            except (config.ConfigException, OSError) as error:
+                raise KubeError(f"The login plugin of {kubeconfig} failed: {error}") from None
+            yield login
+        finally:
+            config._cleanup_temp_files()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 
 from ..errors import library
-from .client import Kube, KubeError
+from .client import Kube, KubeError, official_login
 from .kinds import POD
 
 
@@ -32,12 +32,11 @@ def open_socket(kube: Kube, namespace: str, pod: str, port: int) -> socket.socke
     Raises:
         UserError: the API server or the pod refuses, or the library kubernetes is missing.
     """
-    client, config = library("kubernetes.client"), library("kubernetes.config")
-    configuration = client.Configuration()
-    config.load_kube_config(kube.kubeconfig, kube.context, configuration)
-    api = client.CoreV1Api(client.ApiClient(configuration))
-    try:
-        forward = library("kubernetes.stream").portforward(api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
-    except client.ApiException as error:
-        raise KubeError(f"Port {port} of pod {namespace}/{pod} cannot be reached: {error.reason}", error.status) from None
+    client = library("kubernetes.client")
+    with official_login(kube.kubeconfig, kube.context) as login:
+        api = client.CoreV1Api(client.ApiClient(login))
+        try:
+            forward = library("kubernetes.stream").portforward(api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
+        except client.ApiException as error:
+            raise KubeError(f"Port {port} of pod {namespace}/{pod} cannot be reached: {error.reason}", error.status) from None
     return forward.socket(port)
