@@ -30,6 +30,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,12 +39,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 
 class Token(NamedTuple):
-    """A token: whose it is, its role as whoami-v2 spells it, and whether it may read gated repositories."""
+    """A token: whose it is, its role as whoami-v2 spells it, whether it may read gated repositories, and its end."""
 
     user: str
     role: str = "read"
     reads_gated: bool = True
     expired: bool = False
+    expires: str | None = None
 
 
 class Access(NamedTuple):
@@ -63,6 +65,7 @@ TOKENS = {
     "token-without-gated-read": Token("alice", "fineGrained", reads_gated=False),
     "token-with-gated-read": Token("alice", "fineGrained"),
     "token-expired": Token("alice", expired=True),
+    "token-expiring": Token("alice", expires=f"{datetime.now(UTC) + timedelta(days=5):%Y-%m-%dT%H:%M:%S.000Z}"),
 }
 # By pattern; what is not listed is public.
 REPOSITORIES = {
@@ -337,8 +340,11 @@ class Handler(BaseHTTPRequestHandler):
         access_token = {"displayName": "sandbox", "role": self.who.role, "createdAt": STARTED}
         if self.who.role == "fineGrained":
             access_token["fineGrained"] = {"canReadGatedRepos": self.who.reads_gated, "global": [], "scoped": []}
+        auth = {"type": "access_token", "accessToken": access_token}
+        if self.who.expires:
+            auth["expiresAt"] = self.who.expires
         self._json({"type": "user", "id": self.who.user, "name": self.who.user, "fullname": self.who.user.capitalize(),
-                    "isPro": False, "orgs": [], "auth": {"type": "access_token", "accessToken": access_token}})
+                    "isPro": False, "orgs": [], "auth": auth})
 
     def _info(self, repo: str, revision: str) -> None:
         files, commit = self._at(repo, revision)

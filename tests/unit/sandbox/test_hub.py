@@ -8,6 +8,7 @@ import io
 import json
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 
 import pytest
 from huggingface_hub import HfApi, errors, hf_hub_download, hf_hub_url, snapshot_download
@@ -40,6 +41,11 @@ def api(hub_server):
 def test_a_token_is_its_users(api, token, user, role):
     account = api(token).whoami()
     assert (account["name"], account["auth"]["accessToken"]["role"]) == (user, role)
+
+
+def test_a_token_with_an_end_says_when(api):
+    assert datetime.fromisoformat(api("token-expiring").whoami()["auth"]["expiresAt"]) > datetime.now(UTC)
+    assert "expiresAt" not in api("token-of-alice").whoami()["auth"]
 
 
 @pytest.mark.parametrize(("token", "message"), [("nonsense", "Invalid credentials"), ("token-expired", "is expired")])
