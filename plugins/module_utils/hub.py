@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -44,11 +45,12 @@ class HubError(UserError):
 
 
 class Account(NamedTuple):
-    """Whose a token is: hub user, the token's role (read, write or fineGrained), and whether it reads gated models."""
+    """Whose a token is: hub user, the token's role (read, write or fineGrained), whether it reads gated models, and its end."""
 
     name: str
     role: str
     reads_gated: bool
+    expires: datetime | None = None
 
 
 class File(NamedTuple):
@@ -107,7 +109,19 @@ def whoami(endpoint: str, token: str) -> Account:
     answer = _get(endpoint, token, "api/whoami-v2")
     token_info = answer.get("auth", {}).get("accessToken", {})
     reads_gated = token_info.get("fineGrained", {}).get("canReadGatedRepos", True)
-    return Account(answer["name"], token_info.get("role", "unknown"), reads_gated)
+    expires = answer.get("auth", {}).get("expiresAt")
+    return Account(
+        answer["name"], token_info.get("role", "unknown"), reads_gated, datetime.fromisoformat(expires) if expires else None
+    )
+
+
+def check_access(endpoint: str, token: str | None, repo: str) -> None:
+    """Make sure that the token reads the files of a repository, whether public, gated or private.
+
+    Raises:
+        HubError: of the kind that tells why it does not.
+    """
+    _get(endpoint, token, f"api/models/{repo}/auth-check", repo)
 
 
 def resolve(endpoint: str, token: str | None, repo: str, revision: str) -> Snapshot:
@@ -119,7 +133,7 @@ def resolve(endpoint: str, token: str | None, repo: str, revision: str) -> Snaps
     info = _get(endpoint, token, f"api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true", repo, revision)
     gated = bool(info.get("gated"))
     if gated:  # everyone may see the list of its files, but not read them
-        _get(endpoint, token, f"api/models/{repo}/auth-check", repo)
+        check_access(endpoint, token, repo)
     licence = (info.get("cardData") or {}).get("license") or ""
     return Snapshot(info["id"], info["sha"], gated, str(licence), tuple(sorted(map(_file, info.get("siblings", ())))))
 
