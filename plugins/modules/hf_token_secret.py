@@ -224,8 +224,7 @@ class TokenSecret:
                 raise
             self.module.warn(f"{error} The Secret {self.where} holds this token already, and is kept.")
             return {}
-        recorded = self.annotations.get(HUB_USER)
-        wanted = self.options["user"] or recorded or account.name
+        wanted = self.options["user"] or self.annotations.get(HUB_USER, account.name)
         if account.name != wanted:
             doubt = "" if self.options["user"] else f" The Secret {self.where} holds a token of {wanted}: is HF_TOKEN somebody else's?"
             raise UserError(
@@ -264,12 +263,14 @@ class TokenSecret:
 
     def _replace(self) -> dict:
         """Write the Secret and restart who has the token that it held; return that part of the module's result."""
-        check_mode, metadata, live = self.module.check_mode, self.secret["metadata"], self.live
+        check_mode, metadata, live, written = self.module.check_mode, self.secret["metadata"], self.live, None
         if not check_mode:
             marked = self.secret | {"metadata": metadata | {"annotations": metadata["annotations"] | {RESTARTING: "true"}}}
-            live = apply.apply_object(self.kube, marked, check_mode, live).after
-        # Looked for only now: who starts from here on has the new token.
-        readers = Readers(self.kube, self.options["namespace"], self.options["name"], RESTARTING in self.annotations)
+            live = apply.apply_object(self.kube, marked, False, live).after
+        if RESTARTING in live["metadata"].get("annotations", {}):
+            # By the API server's clock, as the times of pods.
+            written = max(entry["time"] for entry in live["metadata"]["managedFields"])
+        readers = Readers(self.kube, self.options["namespace"], self.options["name"], written, RESTARTING in self.annotations)
         if not check_mode:
             readers.restart()
         change = apply.apply_object(self.kube, self.secret, check_mode, live)._replace(before=self.live)

@@ -33,6 +33,8 @@ class Readers:
     """The running pods of a namespace that read a Secret as environment variables.
 
     Args:
+        written: when the Secret got its new value, as the API server writes times; pods made later have it. None where that is
+            still to come.
         resume: a suspended Job is what an interrupted restart left.
 
     Attributes:
@@ -40,7 +42,7 @@ class Readers:
             where there is one.
     """
 
-    def __init__(self, kube: Kube, namespace: str, secret: str, resume: bool):
+    def __init__(self, kube: Kube, namespace: str, secret: str, written: str | None, resume: bool):
         self.kube = kube
         self.namespace = namespace
         self.secret = secret
@@ -49,15 +51,19 @@ class Readers:
         self._stopped: dict[str, dict] = {}  # Jobs to start anew, by uid
         owned = read_owned(kube, namespace, {MANAGED_BY: MANAGER}, (BY_NAME["Job"],))
         jobs = {job["metadata"]["uid"]: job for job in owned if self._reads(job["spec"]["template"]["spec"])}
-        for pod in self._running():
-            if job := jobs.get(_controller(pod)):
+        pods = [pod for pod in self._running() if self._reads(pod["spec"])]
+        for pod in pods:
+            name, job = pod["metadata"]["name"], jobs.get(_controller(pod))
+            if written and pod["metadata"]["creationTimestamp"] > written:
+                self.not_restarted.append(_entry(job or pod, "it was started with the new token", pod=name))
+            elif job:
                 self._stopped[job["metadata"]["uid"]] = job
-                self.restarted.append(_entry(job, "its download was started with the former token", pod=pod["metadata"]["name"]))
-            elif self._reads(pod["spec"]):
+                self.restarted.append(_entry(job, "its download was started with the former token", pod=name))
+            else:
                 why = f"it reads the Secret {secret} and is none of this collection's downloads: restart it yourself"
-                self.not_restarted.append(_entry(pod, why, pod=pod["metadata"]["name"]))
-        for job in [job for uid, job in jobs.items() if uid not in self._stopped]:
-            self._without_pod(job, resume)
+                self.not_restarted.append(_entry(pod, why, pod=name))
+        for uid in [uid for uid in jobs if uid not in map(_controller, pods)]:
+            self._without_pod(jobs[uid], resume)
         named = {entry["deployment"] for entry in self.restarted + self.not_restarted}
         self.not_restarted += [
             {"deployment": name, "why": "its weights are on its volume"} for name in deployed_models(kube, namespace) if name not in named
@@ -72,7 +78,8 @@ class Readers:
         """
         try:
             for job in self._stopped.values():
-                self._suspend(job, True)
+                if not job["spec"].get("suspend"):
+                    self._suspend(job, True)
             # The new pod needs the lock that the old one has on its files.
             end = time.monotonic() + LIMIT
             while left := [pod["metadata"]["name"] for pod in self._running() if _controller(pod) in self._stopped]:
