@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 import shutil
@@ -17,14 +18,15 @@ import pytest
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, POD
 
 from . import test_lifecycle
-from .conftest import SANDBOX, finished
+from .conftest import SANDBOX, finished, kill
+from .proxy import Proxy
 
 clean = test_lifecycle.clean
 
 HOST, REPO = "alice-token", "alice/private-token-GGUF"
 # Both are Alice's in tests/sandbox/hub.py.
 TOKEN, NEW = "token-of-alice", "token-with-gated-read"
-SIZE = 40 * 2**20
+SIZE = 60 * 2**20
 DEPLOY = "playbooks/deploy.yml"
 
 
@@ -38,10 +40,10 @@ def own(inventory):
 def rotate(start, own, tmp_path):
     """Run rotate_token.yml with a token; what it prints shows no token. Alice's own is there before and after the test."""
 
-    def rotate(token: str, *extra: str):
+    def rotate(token: str, *extra: str, then=finished):
         # A home without what `hf auth login` may have left in the real one.
         environment = {"HF_TOKEN": token, "HOME": str(tmp_path)}
-        result = finished(start("playbooks/rotate_token.yml", SANDBOX, own, extra=("-vvv", "--diff", *extra), env=environment))
+        result = then(start("playbooks/rotate_token.yml", SANDBOX, own, extra=("-vvv", "--diff", *extra), env=environment))
         assert not [word for word in (TOKEN, NEW) if word in result.text or base64.b64encode(word.encode()).decode()[:-4] in result.text]
         return result
 
@@ -54,7 +56,7 @@ def rotate(start, own, tmp_path):
 def hub(environment):
     """The hub stand-in with a private model; hub.slow(rate) makes the next request for its file take time."""
     place = Path(environment["SANDBOX_STATE"], "hub", REPO)
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     (place / "model-Q4_K_M.gguf").write_bytes(b"GGUF" + bytes(SIZE - 4))
 
     def slow(rate: int) -> None:
@@ -76,9 +78,11 @@ def secret(admin):
 
 @pytest.fixture
 def downloads(admin):
-    def downloads() -> list[dict]:
-        """The pods of the download."""
-        return admin.request("GET", POD.path("llm-alice"), query={"labelSelector": f"selfhosted.llm/download={HOST}"})["items"]
+    def downloads(phase: str) -> list[dict]:
+        """The download's pods in this phase that nobody deleted."""
+        query = {"labelSelector": f"selfhosted.llm/download={HOST}", "fieldSelector": f"status.phase={phase}"}
+        pods = admin.request("GET", POD.path("llm-alice"), query=query)["items"]
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     return downloads
 
@@ -99,9 +103,24 @@ def engines(admin):
     return engines
 
 
+@pytest.fixture
+def log(admin):
+    return lambda pod: admin.text(POD.path("llm-alice", pod["metadata"]["name"]) + "/log")
+
+
+@pytest.fixture
+def deploying(start, rotate, own, hub, clean, downloads, log):
+    """A deployment whose slow download has begun with TOKEN; it has more than half a minute to go."""
+    clean(HOST)
+    hub(2**20)
+    deploying = start(DEPLOY, SANDBOX, own, env={"HF_TOKEN": TOKEN})
+    until(lambda: re.search(r"downloading: [1-9]", "".join(map(log, downloads("Running")))))
+    return deploying
+
+
 def until(condition):
-    """The first true answer within a minute."""
-    end = time.monotonic() + 60
+    """The first true answer within two minutes: a pod's first tries may come before its network policy."""
+    end = time.monotonic() + 120
     while not (answer := condition()):
         assert time.monotonic() < end
         time.sleep(0.3)
@@ -114,52 +133,62 @@ def report(result) -> list[str]:
 
 
 def test_a_download_goes_on_with_the_new_token_and_engines_do_not_notice(
-    start, run, rotate, own, hub, admin, environment, clean, secret, downloads, engines
+    deploying, run, rotate, own, hub, admin, environment, secret, downloads, log, engines
 ):
-    clean(HOST)
-    hub(2**20)
-    before, served = secret(), engines()
-
-    def running() -> list[dict]:
-        return [pod for pod in downloads() if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]]
-
-    deploying = start(DEPLOY, SANDBOX, own, env={"HF_TOKEN": TOKEN})
-    (first,) = until(running)
-
-    def log(pod: dict) -> str:
-        return admin.text(POD.path("llm-alice", pod["metadata"]["name"]) + "/log")
-
-    until(lambda: re.search(r"downloading: [1-9]", log(first)))
+    before, served, (first,) = secret(), engines(), downloads("Running")
 
     planned = rotate(NEW, "--check")
     (line,) = [line for line in report(planned) if HOST in line]
     assert line == f"{HOST}: pod {first['metadata']['name']} would be restarted, its download was started with the former token"
     assert planned.changed == {HOST} and secret() == before
-    assert [pod["metadata"]["uid"] for pod in running()] == [first["metadata"]["uid"]]
+    assert [pod["metadata"]["uid"] for pod in downloads("Running")] == [first["metadata"]["uid"]]
 
     hub(3 * 2**20)
     rotated = rotate(NEW)
     assert rotated.status == 0 and line.replace("would be ", "") in report(rotated)
     assert "alice-chat: not restarted, its weights are on its volume" in report(rotated)
 
-    (second,) = until(running)
+    (second,) = until(lambda: downloads("Running"))
     show = ("python3", "-c", "import os; print(os.environ['HF_TOKEN'])")
     command = ["kubectl", "exec", "-n", "llm-alice", second["metadata"]["name"], "--", *show]
     assert subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip() == NEW
     assert finished(deploying).status == 0
 
-    whole, fetched = map(float, re.search(r"done: (\S+) GiB in place, (\S+) GiB of it fetched now", log(second)).groups())
+    (pod,) = downloads("Succeeded")
+    whole, fetched = map(float, re.search(r"done: (\S+) GiB in place, (\S+) GiB of it fetched now", log(pod)).groups())
     assert fetched < whole
-    (pod,) = downloads()
+    # The pod that was stopped is none of the Job's failures.
+    failed = [other["metadata"]["uid"] for other in downloads("Failed")]
     (job,) = [owner["name"] for owner in pod["metadata"]["ownerReferences"]]
     status = admin.request("GET", BY_NAME["Job"].path("llm-alice", job))["status"]
-    assert (pod["metadata"]["uid"], status.get("failed", 0), status["succeeded"]) == (second["metadata"]["uid"], 0, 1)
+    assert status.get("failed", 0) == len(failed) and first["metadata"]["uid"] not in failed
     assert engines() == served
 
     again = run(DEPLOY, SANDBOX, own, env={"HF_TOKEN": NEW})
     assert (again.status, again.changed) == (0, set()), again.results
     assert f"{HOST}: not restarted, its weights are on its volume" in report(rotate(TOKEN))
-    assert downloads() == [pod]
+    assert downloads("Succeeded") == [pod]
+
+
+def test_killed_after_each_write_a_rotation_converges(deploying, rotate, kubeconfigs, tmp_path, downloads):
+    """Each next run goes on where the one before was killed; the last one ends with nothing to do."""
+    (first,), killed = downloads("Running"), []
+    while True:
+        with Proxy(kubeconfigs / "alice.yml", tmp_path) as proxy:
+
+            def interrupted(process):
+                proxy.after = functools.partial(kill, process.pid)
+                return finished(process)
+
+            rotate(NEW, "-e", f"llm_kubeconfig={proxy.kubeconfig}", then=interrupted)
+        if not proxy.writes:
+            break
+        (write,) = proxy.writes
+        killed.append(write.split("/")[-2])
+    assert killed == ["secrets", "jobs", "jobs", "secrets"]
+    assert finished(deploying).status == 0
+    (pod,) = downloads("Succeeded")
+    assert pod["metadata"]["uid"] != first["metadata"]["uid"]
 
 
 @pytest.mark.parametrize(
