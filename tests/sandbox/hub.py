@@ -12,20 +12,26 @@ For tests, next to the hub's own routes:
     GET /sandbox/calls      {"routes": {"whoami-v2": 1, ...}, "repositories": {"org/name": {"requests": 2, "bytes": 9}}}
     DELETE /sandbox/calls   counts from zero
     POST /sandbox/faults    one fault or a list; DELETE /sandbox/faults removes all. A fault is an object:
-        path      which requests: a shell pattern on the URL path, by default every one
-        times     how often it strikes, by default always
-        status    answer this HTTP status instead
-        delay     seconds before the answer
-        rate      bytes per second of a file's body
-        truncate  close the connection after so many bytes of a file's body
-        corrupt   true: the body's first byte is wrong
-      The last three leave HEAD requests alone.
+        path         which requests: a shell pattern on the URL path, by default every one
+        times        how often it strikes, by default always
+        status       answer this HTTP status instead
+        retry_after  seconds, in the header Retry-After of that status
+        redirect     send the client to the same path of this server (http://address:port)
+        delay        seconds before the answer
+        rate         bytes per second of a file's body
+        truncate     close the connection after so many bytes of a file's body
+        reset        reset the connection after so many bytes of a file's body, and lose those still under way
+        corrupt      true: the body's first byte is wrong
+      The last four leave HEAD requests alone.
 """
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
+import re
+import socket
+import struct
 import sys
 import threading
 import time
@@ -147,6 +153,14 @@ def commit_of(files: dict[str, File]) -> str:
     return hashlib.sha1(listing.encode()).hexdigest()
 
 
+def licence_of(files: dict[str, File]) -> str | None:
+    """What the front matter of a repository's README.md says, or None."""
+    text = files["README.md"].place.read_text() if "README.md" in files else ""
+    matter = text.split("---\n")[1] if text.startswith("---\n") else ""
+    match = re.search(r"^license: *(\S+)", matter, re.MULTILINE)
+    return match and match[1]
+
+
 class Hub(ThreadingHTTPServer):
     """The server; tests start it in their own process and read `calls` and `faults` directly."""
 
@@ -182,7 +196,7 @@ class Hub(ThreadingHTTPServer):
         struck: dict = {}
         with self.lock:
             for fault in self.faults:
-                if method == "HEAD" and fault.keys() & {"rate", "truncate", "corrupt"}:
+                if method == "HEAD" and fault.keys() & {"rate", "truncate", "reset", "corrupt"}:
                     continue
                 if fnmatchcase(path, fault.get("path", "*")) and fault.get("times", 1) > 0:
                     struck |= fault
@@ -207,8 +221,11 @@ class Handler(BaseHTTPRequestHandler):
                 return self._sandbox(parts)
             self.struck = self.server.fault(url.path, self.command)
             time.sleep(self.struck.get("delay", 0))
+            if server := self.struck.get("redirect"):
+                raise Refusal(302, "Found", headers={"Location": server + self.path})
             if status := self.struck.get("status"):
-                raise Refusal(status, f"The sandbox was told to answer {status}")
+                wait = {"Retry-After": str(self.struck["retry_after"])} if "retry_after" in self.struck else None
+                raise Refusal(status, f"The sandbox was told to answer {status}", headers=wait)
             self._route(parts)
         except Refusal as refusal:
             headers = {"X-Error-Message": refusal.message, **refusal.headers}
@@ -357,9 +374,12 @@ class Handler(BaseHTTPRequestHandler):
                     sibling["lfs"] = {"sha256": file.sha256, "size": file.size,
                                       "pointerSize": len(pointer(file.sha256, file.size))}
             siblings.append(sibling)
+        licence = licence_of(files)
+        card = {"cardData": {"license": licence}} if licence else {}
         self._json({"_id": commit[:24], "id": repo, "modelId": repo, "author": repo.partition("/")[0], "sha": commit,
                     "private": access.private, "gated": access.gated, "disabled": False, "lastModified": STARTED,
-                    "createdAt": STARTED, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings})
+                    "createdAt": STARTED, "downloads": 0, "likes": 0,
+                    "tags": [f"license:{licence}"] if licence else [], "siblings": siblings} | card)
 
     def _list(self, repo: str, revision: str, below: str) -> None:
         files, commit = self._at(repo, revision)
@@ -405,12 +425,13 @@ class Handler(BaseHTTPRequestHandler):
         self._head(206 if partial else 200, headers)
         if self.command == "HEAD":
             return
-        rate, truncate = self.struck.get("rate"), self.struck.get("truncate")
+        rate, reset = self.struck.get("rate"), self.struck.get("reset")
+        end = reset if reset is not None else self.struck.get("truncate")
         with file.place.open("rb") as source:
             source.seek(first)
             left = last - first + 1
-            if truncate is not None:
-                left, self.close_connection = min(left, truncate), True
+            if end is not None:
+                left, self.close_connection = min(left, end), True
             while left:
                 block = source.read(min(left, CHUNK, max(1, rate // 10) if rate else CHUNK))
                 if not block:
@@ -423,6 +444,10 @@ class Handler(BaseHTTPRequestHandler):
                 left -= len(block)
                 if rate:
                     time.sleep(len(block) / rate)
+        if reset is not None:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.rfile.close()  # holds the socket open, and the server would end it in good order
+            self.connection.close()
 
     def _range(self, size: int) -> tuple[int, int]:
         """First and last byte to send."""

@@ -141,6 +141,28 @@ def test_an_interrupted_file_is_resumed_by_range(hub_server, weights, tmp_path, 
     assert rest.getvalue() == weights[1_000_000:]
 
 
+def test_a_licence_is_that_of_the_readme(api, hub_server):
+    assert api(None).model_info(GGUF).card_data is None
+    (hub_server.tree.root / GGUF / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\nlicense: mit\n")
+    info = api(None).model_info(GGUF)
+    assert info.card_data.license == "apache-2.0" and info.tags == ["license:apache-2.0"]
+
+
+def test_a_connection_is_reset(hub_server, weights):
+    hub_server.faults.append({"reset": 300_000})
+    answer = urllib.request.urlopen(f"{hub_server.url}/{GGUF}/resolve/main/{WEIGHTS}")
+    with pytest.raises(ConnectionResetError):
+        answer.read()
+    assert hub_server.calls()["repositories"][GGUF]["bytes"] == 300_000
+
+
+def test_a_client_is_told_to_wait(hub_server):
+    hub_server.faults.append({"status": 429, "retry_after": 30})
+    with pytest.raises(urllib.error.HTTPError, match="429") as caught:
+        urllib.request.urlopen(hub_server.url + f"/{GGUF}/resolve/main/README.md")
+    assert caught.value.headers["Retry-After"] == "30"
+
+
 def test_faults_are_made_and_removed_by_route(hub_server):
     def ask(method, route, body=None):
         data = None if body is None else json.dumps(body).encode()
