@@ -11,8 +11,8 @@ A file keeps the suffix .part until its size and hashes are right; an interrupte
 most 1 MiB. What was verified is recorded in .verified.json, and neither fetched nor read again. Where room is missing,
 the oldest other revisions go, save those that somebody holds with flock, as this program holds its own.
 
-Prints lines such as "downloading: 42 % of 4.58 GiB, 96 MiB/s, 28 s left". The last line, also in the container's
-termination message, says how it ended. Exit codes: 0 all files in place, 1 worth another try, 2 not without a change.
+Prints lines such as "downloading: 42 % of 4.58 GiB, 96 MiB/s, 28 s left". The last line, also the termination message,
+says how it ended. Exit codes: 0 all files in place, 1 worth another try, 2 not without a change.
 """
 import errno
 import fcntl
@@ -182,8 +182,8 @@ def report(before: int, start: float) -> None:
         done = on_disk()
         rate = (done - before) / (time.monotonic() - start)
         left = f"{(TOTAL - done) / rate:.0f} s left" if rate > 0 else "waiting for the hub"
-        stage = "downloading" if done < TOTAL else "verifying"
-        say(f"{stage}: {100 * done // TOTAL} % of {gib(TOTAL)}, {rate / 2**20:.0f} MiB/s, {[*waits.values(), left][0]}")
+        told = f"{100 * done // TOTAL} % of {gib(TOTAL)}, {rate / 2**20:.0f} MiB/s, {[*waits.values(), left][0]}"
+        say(f"downloading: {told}" if done < TOTAL else f"verifying {gib(TOTAL)}")
 
 
 def ending(error: BaseException) -> tuple:

@@ -155,27 +155,28 @@ def test_all_files_arrive_and_a_second_run_asks_for_nothing(job, repo):
 
     job.server.forget()
     code, output = job.run(repo=repo)
-    assert code == 0 and output == "done: 0.00 GiB in place, 0.00 GiB of it fetched now\n"
+    assert code == 0 and output.endswith("done: 0.00 GiB in place, 0.00 GiB of it fetched now\n")
     assert job.server.calls() == {"routes": {}, "repositories": {}}
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_is_continued(job, large, end):
-    job.server.faults.append({"path": "*/large.gguf", "times": 1, "rate": 5 * MIB})
-    process = job.start(paths=["large.gguf"])
+def test_a_killed_run_is_continued(job, large):
+    job.server.faults.append({"rate": 5 * MIB})
     part = job.place() / "large.gguf.part"
-    until(lambda: part.exists() and part.stat().st_size)
-    process.send_signal(end)
-    output, _ = process.communicate()
-    assert process.returncode == (1 if end == signal.SIGTERM else -signal.SIGKILL)
-    assert ("stopped; the next run goes on" in output) == (end == signal.SIGTERM)
-    there = part.stat().st_size
-    assert 0 < there < 13 * MIB and not part.with_suffix("").exists()
+    arrived = 0
+    for end in (signal.SIGKILL, signal.SIGTERM):
+        process = job.start(paths=["large.gguf"])
+        until(lambda there=arrived: part.exists() and part.stat().st_size > there)
+        process.send_signal(end)
+        output, _ = process.communicate()
+        assert process.returncode == (1 if end == signal.SIGTERM else -signal.SIGKILL)
+        assert ("stopped; the next run goes on" in output) == (end == signal.SIGTERM)
+        arrived = part.stat().st_size
+        assert arrived < 13 * MIB and not part.with_suffix("").exists()
 
     before = job.bytes()
-    code, output = job.run(paths=["large.gguf"])
-    assert code == 0 and part.with_suffix("").read_bytes() == large.read_bytes()
-    assert job.bytes() - before == 13 * MIB - there
+    job.server.faults.clear()
+    assert job.run(paths=["large.gguf"])[0] == 0 and part.with_suffix("").read_bytes() == large.read_bytes()
+    assert job.bytes() - before == 13 * MIB - arrived
 
 
 def test_killed_at_ten_points_it_ends_right(job, large):
@@ -186,16 +187,16 @@ def test_killed_at_ten_points_it_ends_right(job, large):
 
     part = job.place() / "large.gguf.part"
     job.killed_at(r"open \S+/large.gguf.part a ")  # before the first byte
-    arrived = 0
+    arrived = twice = 0
     for sent in (MIB // 2, 3 * MIB, 5 * MIB // 2, MIB + 1, 4 * MIB):
         job.server.faults[:] = [{"path": "*/large.gguf", "times": 1, "truncate": sent}]
         process = job.waiting()
         process.kill()  # with what came
         process.communicate()
-        assert part.stat().st_size == arrived + sent // MIB * MIB
-        arrived = part.stat().st_size
-    twice = MIB // 2 + MIB // 2 + 1  # what did not fill a block
-    assert arrived == 10 * MIB and job.bytes() == others + arrived + twice
+        lost = arrived + sent - part.stat().st_size  # what did not fill a block
+        assert 0 <= lost < MIB
+        arrived, twice = part.stat().st_size, twice + lost
+    assert job.bytes() == others + arrived + twice
 
     job.killed_at(r"open \S+/large.gguf.part r ")  # all is there, but not verified
     job.killed_at(r"os.rename \S+/large.gguf.part ")  # verified, but not in place
@@ -203,19 +204,19 @@ def test_killed_at_ten_points_it_ends_right(job, large):
     job.killed_at(r"os.rename \S+/.verified.new ")  # the record is written, but not in place
     assert part.with_suffix("").exists()
     code, output = job.run()
-    assert code == 0 and output == "done: 0.01 GiB in place, 0.00 GiB of it fetched now\n"
+    assert code == 0 and output.endswith("done: 0.01 GiB in place, 0.00 GiB of it fetched now\n")
     job.assert_complete()
     assert job.bytes() == job.size() + twice
 
 
 def test_progress_is_percent_rate_and_time_left(job, large):
-    job.server.faults.append({"rate": 60 * MIB})
-    code, output = job.run(paths=["large.gguf"])
-    assert code == 0
-    lines = [line for line in output.splitlines() if line.startswith("downloading: ")]
-    assert lines
-    for line in lines:
-        assert re.fullmatch(r"downloading: \d+ % of 0.01 GiB, \d+ MiB/s, (\d+ s left|waiting for the hub)", line)
+    job.server.faults.append({"rate": 5 * MIB})
+    for line in job.start(paths=["large.gguf"]).stdout:
+        assert re.fullmatch(r"downloading: \d+ % of 0.01 GiB, \d+ MiB/s, (\d+ s left|waiting for the hub)\n", line)
+        if line.endswith("s left\n"):
+            break
+    else:
+        pytest.fail("no time left was said")
 
 
 @pytest.mark.parametrize(("path", "wrong"), [("F16/chat-f16.gguf", "sha256"), ("README.md", "git_sha1")])
@@ -295,8 +296,8 @@ def test_what_passes_is_waited_out(job):
     code, output = job.run(HF_HUB_DOWNLOAD_TIMEOUT="1")
     assert code == 0
     job.assert_complete()
-    assert len(re.findall(r"^org/chat-GGUF could not be fetched: .*503.*; trying again in 0.0[12] s$", output, re.MULTILINE)) == 2
-    assert len(re.findall(r"; trying again in 0.01 s$", output, re.MULTILINE)) == 4
+    assert not any(fault["times"] for fault in job.server.faults)  # each has struck
+    assert re.search(r"^org/chat-GGUF could not be fetched: .*503.*; trying again in 0.01 s$", output, re.MULTILINE)
     assert re.search(r"429.*; the hub asks to wait 1 s$", output, re.MULTILINE)
     assert re.search(r"^downloading: .* MiB/s, the hub asks to wait 1 s$", output, re.MULTILINE)
 
@@ -310,8 +311,8 @@ def test_the_hub_may_ask_for_five_minutes_at_most(job):
 def test_a_hub_that_fails_is_worth_another_try(job):
     job.server.faults.append({"status": 500})
     code, output = job.run(paths=["README.md"], LLM_WAIT="0.001")
-    assert code == 1 and re.search(rf"^{GGUF} could not be fetched: .*500.*[^s]\n$", output, re.MULTILINE)
-    assert output.count("trying again in") - output.count("MiB/s, trying") == 6
+    assert code == 1 and output.count("; trying again in ") == 6
+    assert re.fullmatch(rf"{GGUF} could not be fetched: .*The sandbox was told to answer 500", output.splitlines()[-1])
 
 
 def test_the_token_stays_with_the_hub(job, hub_module):
@@ -338,18 +339,15 @@ def test_two_runs_do_not_write_the_same_volume(job):
 
 @pytest.fixture
 def revisions(job):
-    """Revisions of 1 MiB on the volume by name, the oldest first, and what is none; the volume has 0.5 MiB more."""
+    """Revisions of 1 MiB on the volume by name, the oldest first, beside what only looks like one."""
     places = {}
     for age, name in enumerate(["written", "served", "old", "middle", "young"]):
         places[name] = job.volume / f"org/{name}" / name.encode().hex().ljust(40, "0")
         places[name].mkdir(parents=True)
         (places[name] / "model.gguf").write_bytes(bytes(MIB))
-        record = places[name] / ".verified.json"
-        record.touch()
-        os.utime(places[name] if name == "old" else record, (age, age))
-        if name == "old":
-            record.unlink()
-            os.utime(places[name], (age, age))
+        dated = places[name] if name == "old" else places[name] / ".verified.json"  # its download never ended
+        dated.touch()
+        os.utime(dated, (age, age))
     for place in (job.volume / "org/old/notes", job.volume / "lost+found" / ("a" * 40), job.tmp_path / "elsewhere/repo" / ("b" * 40)):
         place.mkdir(parents=True)
         (place / "kept").touch()
@@ -361,7 +359,7 @@ def revisions(job):
 def test_room_is_made_of_the_oldest_revisions_that_nothing_serves(job, revisions):
     lock = os.open(revisions["written"], os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    kept = sorted(job.volume.rglob("kept")) + [job.tmp_path / "elsewhere/repo" / ("b" * 40) / "kept"]
+    kept = list(job.tmp_path.rglob("kept"))
     options = {"before": VOLUME_OF.format(11 * MIB // 2), "LLM_KEEP": f"org/served/{revisions['served'].name[:7]}"}
 
     code, output = job.run(LLM_RESERVE=str(10 * MIB), **options)
@@ -377,7 +375,7 @@ def test_room_is_made_of_the_oldest_revisions_that_nothing_serves(job, revisions
     removed = [line for line in output.splitlines() if line.startswith("removed")]
     assert removed == [f"removed {name}, which nothing serves: 0.00 GiB" for name in names]
     assert [name for name, place in revisions.items() if place.exists()] == ["written", "served", "young"]
-    assert all(place.exists() for place in kept)
+    assert len(kept) == 3 and all(place.exists() for place in kept)
     os.close(lock)
 
 
