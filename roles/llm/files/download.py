@@ -4,12 +4,12 @@
 Environment: LLM_REPO, LLM_COMMIT, LLM_FILES (JSON list of {"path", "size" in bytes, "sha256", "git_sha1"}, the last, git's
 blob id, and sha256 null where unknown), LLM_VOLUME (its root, /models), LLM_DIRECTORY (<root>/<org>/<repo>/<commit>),
 LLM_KEEP (how the <org>/<repo>/<commit> that is served now begins), LLM_RESERVE (bytes to be free beside the files, 0),
-HF_ENDPOINT, HF_TOKEN (may be missing), LLM_EVERY (seconds between lines of progress, 5), LLM_WAIT (seconds before a
-first new try, 2).
+HF_ENDPOINT, HF_TOKEN (may be missing), LLM_EVERY (seconds between progress lines, 5), LLM_WAIT (seconds before a first
+new try, 2).
 
-A file keeps the suffix .part until its size and hashes are right; an interrupted one goes on where it stopped, less at
-most 1 MiB. What was verified is recorded in .verified.json, and neither fetched nor read again. Where room is missing,
-the oldest other revisions go, save those that somebody holds with flock, as this program holds its own.
+A file keeps the suffix .part until its size and hashes are right; an interrupted one goes on, less at most 1 MiB. What
+was verified is recorded in .verified.json, and neither fetched nor read again. Where room is missing, the oldest other
+revisions go, save those that somebody holds with flock, as this program holds its own.
 
 Prints lines such as "downloading: 42 % of 4.58 GiB, 96 MiB/s, 28 s left". The last line, also the termination message,
 says how it ended. Exit codes: 0 all files in place, 1 worth another try, 2 not without a change.
@@ -29,7 +29,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 AGAIN, NEVER = 1, 2
-FIRST, TRIES = float(os.environ.get("LLM_WAIT", 2)), 7  # without a new byte: doubled each time, two minutes in all
+FIRST, TRIES = float(os.environ.get("LLM_WAIT", 2)), 7  # doubled each time, two minutes in all
 LONGEST = 300  # seconds that the hub may ask to wait
 BLOCK = 1 << 20
 TERMINATION_LOG = Path(os.environ.get("LLM_TERMINATION_LOG", "/dev/termination-log"))
@@ -64,7 +64,8 @@ def main() -> str:
 
 def make_room(needed: int) -> None:
     """Have so many bytes free. Nothing is removed in vain."""
-    if needed <= shutil.disk_usage(VOLUME).free:
+    volume = shutil.disk_usage(VOLUME)
+    if needed <= volume.free:
         return
     others = []
     for place in VOLUME.glob("*/*/*"):
@@ -75,7 +76,6 @@ def make_room(needed: int) -> None:
             record = place / RECORD.name
             written = (record if record.exists() else place).stat().st_mtime
             others.append((written, sum(path.lstat().st_size for path in place.rglob("*")), place))
-    volume = shutil.disk_usage(VOLUME)
     room = volume.free + sum(size for _, size, _ in others)
     if needed > room:
         old = ", old revisions included" if others else ""
@@ -92,8 +92,9 @@ def bring(file: dict) -> None:
     """Have a file in place and verified. Wrong bytes are fetched anew once."""
     target = DIRECTORY / file["path"]
     for last in (False, True):
-        part = target if size_of(target) == file["size"] else partial(file)  # a run ended before it could record it
-        if part != target:
+        part = target
+        if not target.exists() or size_of(target) != file["size"]:  # else a run ended before recording it
+            part = partial(file)
             fetch(file, part)
         found = examine(file, part)
         wrong = [f"{name} {value}" for name, value in found.items() if file.get(name) not in (None, value)]
@@ -105,12 +106,13 @@ def bring(file: dict) -> None:
     part.replace(target)
     with recording:
         verified[file["path"]] = found
-        RECORD.with_suffix(".new").write_text(json.dumps(verified, indent=1))
-        RECORD.with_suffix(".new").replace(RECORD)
+        new = RECORD.with_suffix(".new")
+        new.write_text(json.dumps(verified, indent=1))
+        new.replace(RECORD)
 
 
 def fetch(file: dict, part: Path) -> None:
-    """Fetch a file, or the rest of it; TRIES times without a new byte, where another try may do."""
+    """Fetch a file, or the rest of it; TRIES times without a new byte, if that may help."""
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("ab" if size_of(part) <= file["size"] else "wb") as stream:
         tries = 0
@@ -182,8 +184,8 @@ def report(before: int, start: float) -> None:
         done = on_disk()
         rate = (done - before) / (time.monotonic() - start)
         left = f"{(TOTAL - done) / rate:.0f} s left" if rate > 0 else "waiting for the hub"
-        told = f"{100 * done // TOTAL} % of {gib(TOTAL)}, {rate / 2**20:.0f} MiB/s, {[*waits.values(), left][0]}"
-        say(f"downloading: {told}" if done < TOTAL else f"verifying {gib(TOTAL)}")
+        now = f"{100 * done // TOTAL} % of {gib(TOTAL)}, {rate / 2**20:.0f} MiB/s, {[*waits.values(), left][0]}"
+        say(f"downloading: {now}" if done < TOTAL else f"verifying {gib(TOTAL)}")
 
 
 def ending(error: BaseException) -> tuple:
@@ -206,13 +208,13 @@ def ending(error: BaseException) -> tuple:
 
 
 def answer(error: BaseException) -> tuple:
-    """Status and headers of the hub's answer, None and {} where there was none."""
+    """Status and headers of the hub's answer, None and {} without one."""
     response = getattr(error, "response", None)
     return (None, {}) if response is None else (response.status_code, response.headers)
 
 
 def lock(directory: Path) -> bool:
-    """Whether a revision is now this process's own."""
+    """Whether a revision is now our own."""
     try:
         fcntl.flock(os.open(directory, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -229,7 +231,10 @@ def on_disk() -> int:
 
 
 def size_of(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # or moved since by another thread
+        return 0
 
 
 def gib(size: int) -> str:

@@ -144,6 +144,7 @@ def until(condition, seconds=10):
 
 @pytest.mark.parametrize("repo", [GGUF, GATED])
 def test_all_files_arrive_and_a_second_run_asks_for_nothing(job, repo):
+    (job.server.tree.root / repo / "empty.txt").touch()
     code, output = job.run(repo=repo)
     assert code == 0 and "done: " in output
     job.assert_complete(repo)
