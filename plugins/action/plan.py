@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 from ansible_collections.selfhosted.llm.plugins.module_utils import gpu
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import ready, storage
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import MODEL
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.platform import Record, read_record
 from ansible_collections.selfhosted.llm.plugins.module_utils.weights import in_words
@@ -119,7 +120,7 @@ class ActionModule(Preflight):
             "repo": snapshot.repo,
             "commit": snapshot.commit,
             "directory": f"{snapshot.repo}/{snapshot.commit}",
-            "served": served["metadata"].get("annotations", {}).get(models.MODEL, "").replace("@", "/"),
+            "served": served["metadata"].get("annotations", {}).get(MODEL, "").replace("@", "/"),
             "files": files,
             "quant": weights.quant,
             "first_file": weights.first_file,

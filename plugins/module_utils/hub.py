@@ -28,7 +28,7 @@ BUSY, WAITS, PATIENCE = (429, 500, 502, 503, 504), (1, 3), 30
 THREADS = 16
 
 KINDS = frozenset(
-    """bad_model no_token bad_token expired_token licence_not_accepted access_pending no_gated_right no_such_repository
+    """bad_model no_token bad_token expired_token licence_not_accepted access_pending no_gated_right no_right no_such_repository
     no_such_revision no_such_file unreachable""".split()
 )
 
@@ -45,11 +45,10 @@ class HubError(UserError):
 
 
 class Account(NamedTuple):
-    """Whose a token is: hub user, the token's role (read, write or fineGrained), whether it reads gated models, and its end."""
+    """Whose a token is: hub user, the token's role (read, write or fineGrained), and when it ends, if it does."""
 
     name: str
     role: str
-    reads_gated: bool
     expires: datetime | None = None
 
 
@@ -108,11 +107,8 @@ def whoami(endpoint: str, token: str) -> Account:
     """
     answer = _get(endpoint, token, "api/whoami-v2")
     token_info = answer.get("auth", {}).get("accessToken", {})
-    reads_gated = token_info.get("fineGrained", {}).get("canReadGatedRepos", True)
     expires = answer.get("auth", {}).get("expiresAt")
-    return Account(
-        answer["name"], token_info.get("role", "unknown"), reads_gated, datetime.fromisoformat(expires) if expires else None
-    )
+    return Account(answer["name"], token_info.get("role", "unknown"), datetime.fromisoformat(expires) if expires else None)
 
 
 def check_access(endpoint: str, token: str | None, repo: str) -> None:
@@ -244,6 +240,8 @@ def _refusal(utils: Any, error: Any, endpoint: str, token: str | None, repo: str
             f"{repo} is gated, and the token may not read gated repositories: tick \"Read access to contents of all "
             f"public gated repos you can access\" on {tokens}.",
         )
+    if status == 403:
+        return HubError("no_right", f"The token may not read {repo}{f' ({said})' if said else ''}: give it the right on {tokens}.")
     if isinstance(error, utils.RevisionNotFoundError):
         return HubError(
             "no_such_revision",

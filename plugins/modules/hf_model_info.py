@@ -78,8 +78,8 @@ models:
     access:
       description:
         - V(granted), or why the model cannot be had, one of V(bad_model), V(no_token), V(bad_token), V(expired_token),
-          V(licence_not_accepted), V(access_pending), V(no_gated_right), V(no_such_repository), V(no_such_revision), V(no_such_file),
-          V(unreachable).
+          V(licence_not_accepted), V(access_pending), V(no_gated_right), V(no_right), V(no_such_repository), V(no_such_revision),
+          V(no_such_file), V(unreachable).
       type: str
       sample: licence_not_accepted
     message:

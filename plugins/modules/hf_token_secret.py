@@ -164,8 +164,6 @@ HUB_USER = "selfhosted.llm/hub-user"
 # On the Secret from the time its token is replaced until all who read it are restarted.
 RESTARTING = "selfhosted.llm/restarting"
 EXPIRY_WARNING = timedelta(days=14)
-# Questions to the hub at the same time.
-HUB_THREADS = 16
 
 
 class TokenSecret:
@@ -256,7 +254,7 @@ class TokenSecret:
                 return f"{', '.join(sorted(used[repo]))}: {error}"
             return ""
 
-        with ThreadPoolExecutor(HUB_THREADS) as threads:
+        with ThreadPoolExecutor(hub.THREADS) as threads:
             refusals = list(filter(None, threads.map(refusal, sorted(used))))
         if refusals:
             raise UserError(f"The token does not open all that it is needed for, and nothing was written. {' '.join(refusals)}")

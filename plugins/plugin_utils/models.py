@@ -12,8 +12,8 @@ from ansible_collections.selfhosted.llm.plugins.module_utils import hub, weights
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import ready
 
-# On a download Job: what it answers, as Wanted.asked. On a Deployment: what it serves, org/repo@commit in short.
-ASKED, MODEL = "selfhosted.llm/asked", "selfhosted.llm/model"
+# On a download Job: what it answers, as Wanted.asked.
+ASKED = "selfhosted.llm/asked"
 
 
 class Wanted(NamedTuple):

@@ -17,11 +17,8 @@ import pytest
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, POD
 
-from . import test_lifecycle
 from .conftest import SANDBOX, finished, kill
 from .proxy import Proxy
-
-clean = test_lifecycle.clean
 
 HOST, REPO = "alice-token", "alice/private-token-GGUF"
 # Both are Alice's in tests/sandbox/hub.py.

@@ -19,6 +19,8 @@ MANAGER = "selfhosted.llm"
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 ENGINEER = "selfhosted.llm/engineer"
+# On a Deployment: what it serves, org/repo@commit in short.
+MODEL = "selfhosted.llm/model"
 
 
 class Change(NamedTuple):

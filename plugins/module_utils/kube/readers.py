@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 
 from ..errors import UserError
-from .apply import INSTANCE, MANAGED_BY, MANAGER, path_of, read_owned
+from . import ready
+from .apply import INSTANCE, MANAGED_BY, MANAGER, MODEL, path_of, read_owned
 from .client import MERGE_PATCH, Kube, KubeError
 from .kinds import BY_NAME, POD
 
-MODEL = "selfhosted.llm/model"
 # Seconds for a pod to end: twice Kubernetes' own grace.
 LIMIT = 60
 
@@ -24,7 +24,7 @@ def deployed_models(kube: Kube, namespace: str) -> dict[str, str]:
     """The repositories, org/repo, whose models a namespace serves, by deployment."""
     models = {}
     for live in read_owned(kube, namespace, {MANAGED_BY: MANAGER}, (BY_NAME["Deployment"],)):
-        if model := live["metadata"].get("annotations", {}).get(MODEL):  # org/repo@commit
+        if model := live["metadata"].get("annotations", {}).get(MODEL):
             models[live["metadata"]["name"]] = model.partition("@")[0]
     return models
 
@@ -94,11 +94,11 @@ class Readers:
                 self._suspend(job, False)
 
     def _without_pod(self, job: dict, resume: bool) -> None:
-        ended = {entry["type"] for entry in job.get("status", {}).get("conditions", ()) if entry["status"] == "True"}
-        if "Complete" in ended:
+        if ready.is_complete(job):
             return
+        failed = any(entry["type"] == "Failed" and entry["status"] == "True" for entry in job.get("status", {}).get("conditions", ()))
         name = job["metadata"]["name"]
-        if "Failed" in ended:
+        if failed:
             why = "its download has failed: playbooks/deploy.yml begins it anew, with the new token"
             self.not_restarted.append(_entry(job, why, job=name))
         elif resume and job["spec"].get("suspend"):

@@ -34,8 +34,8 @@ def test_the_token_given_comes_first_then_the_environment_then_the_login(hub_ser
 
 
 def test_whose_a_token_is(hub_server):
-    assert hub.whoami(hub_server.url, "token-of-alice") == hub.Account("alice", "read", True)
-    assert hub.whoami(f"{hub_server.url}/", "token-without-gated-read") == hub.Account("alice", "fineGrained", False)
+    assert hub.whoami(hub_server.url, "token-of-alice") == hub.Account("alice", "read")
+    assert hub.whoami(f"{hub_server.url}/", "token-without-gated-read") == hub.Account("alice", "fineGrained")
     assert hub_server.calls()["routes"] == {"whoami-v2": 2}  # and nothing that was not asked for
 
 
@@ -88,6 +88,12 @@ def test_each_refusal_names_its_cure(hub_server, token, repo, revision, kind, cu
     error = error_of(hub.resolve, hub_server.url, token, repo, revision)
     assert error.kind == kind and cure in str(error) and repo in str(error)
     assert "\n" not in str(error) and (token or "token-") not in str(error)
+
+
+def test_a_token_without_the_right_to_a_repository(hub_server):
+    hub_server.faults.append({"status": 403})
+    error = error_of(hub.resolve, hub_server.url, "token-of-alice", PRIVATE, "main")
+    assert error.kind == "no_right" and "/settings/tokens" in str(error)
 
 
 @pytest.mark.parametrize(
