@@ -53,7 +53,7 @@ def main() -> str:
         verified.update(json.loads(RECORD.read_text()))
     wanted = [file for file in FILES if not is_verified(file)]
     missing = TOTAL - on_disk()
-    make_room(missing + RESERVE)
+    make_room(missing + RESERVE if missing else 0)  # a GGUF file is made when all arrived, with the room it then had
     threading.Thread(target=report, args=(TOTAL - missing, time.monotonic()), daemon=True).start()
     with ThreadPoolExecutor(4) as pool:
         for future in as_completed([pool.submit(bring, file) for file in wanted]):
