@@ -193,7 +193,7 @@ def test_killed_after_each_write_a_rotation_converges(deploying, rotate, kubecon
     [
         ("", "There is no token to rotate to"),
         ("nonsense", "The hub refuses the token"),
-        ("token-expired", "which has expired"),
+        ("token-expired", "The token has expired"),
         ("token-of-bob", "The Secret llm-alice/hf-token holds a token of alice: is HF_TOKEN somebody else's?"),
     ],
 )
