@@ -32,6 +32,7 @@ KINDS = frozenset(
     no_such_revision no_such_file unreachable""".split()
 )
 
+
 class HubError(UserError):
     """The hub, a repository or a token cannot be used, as a sentence with the cure. It never holds a token.
 

@@ -21,6 +21,7 @@ GENERATE = "selfhosted.llm/generate"
 
 ORDER = {kind.name: index for index, kind in enumerate(KINDS)}
 
+
 class Owner(NamedTuple):
     """Whose objects these are.
 
@@ -39,6 +40,7 @@ class Owner(NamedTuple):
         """Labels on every object of this owner, and the selector that finds them again."""
         labels = {MANAGED_BY: MANAGER, INSTANCE: self.instance}
         return labels | ({ENGINEER: self.engineer} if self.engineer else {})
+
 
 class DesiredState:
     """Bring the objects of one owner to their desired state.
@@ -127,10 +129,12 @@ class DesiredState:
             verb = "failed" if state.failed else f"is not ready after {timeout:.0f} s"
             raise KubeError(f"{change.kind} {change.namespace}/{change.name} {verb}: {state.text}")
 
+
 def _containers(obj: dict) -> list[dict]:
     """The containers of a workload; none for other objects."""
     pod = obj.get("spec", {}).get("template", {}).get("spec", {})
     return [*pod.get("initContainers", ()), *pod.get("containers", ())]
+
 
 def _as_text(container: dict) -> None:
     """Write arguments and environment values as text, which Kubernetes insists on and templates forget."""
@@ -145,8 +149,10 @@ def _as_text(container: dict) -> None:
         if "value" in variable:
             variable["value"] = text(variable["value"])
 
+
 def _key(obj: dict) -> tuple[str, str | None, str]:
     return obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"]
+
 
 def _not_smaller(claim: dict, live: dict) -> dict:
     """A volume claim that asks for at least what it has: claims cannot shrink, and a smaller model needs no less room."""

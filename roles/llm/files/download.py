@@ -76,13 +76,13 @@ def make_room(needed: int) -> None:
             record = place / RECORD.name
             written = (record if record.exists() else place).stat().st_mtime
             others.append((written, sum(path.lstat().st_size for path in place.rglob("*")), place))
-    room = volume.free + sum(size for _, size, _ in others)
+    room = volume.free + sum(size for _written, size, _place in others)
     if needed > room:
         old = ", old revisions included" if others else ""
         gguf = f", {gib(RESERVE)} of it to make a GGUF file" if RESERVE else ""
         raise Failure(NEVER, f"the volume has {gib(room)} free{old}, but {REPO} needs {gib(needed)}{gguf}: "
                       f"raise llm_volume_size to at least {gib(volume.total + needed - room)}")
-    for _, size, place in sorted(others):
+    for _written, size, place in sorted(others):
         if needed > shutil.disk_usage(VOLUME).free:
             shutil.rmtree(place)
             say(f"removed {place.relative_to(VOLUME)}, which nothing serves: {gib(size)}")
