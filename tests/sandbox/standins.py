@@ -2,7 +2,6 @@
 """Stand-ins outside the cluster (Exoscale's API, the Hugging Face hub): processes in the engine's network."""
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import subprocess
@@ -15,18 +14,16 @@ from .progress import fail, stage
 
 
 def files() -> None:
-    """Lay out the hub's tree: the real model, the tiny one, and placeholders."""
+    """Lay out the hub's tree: the real model, and the tiny one's repositories."""
     hub = dockerd.SHARED / "hub"
     target = hub / tables.MODEL["path"]
     if not target.exists() or target.stat().st_size != tables.MODEL["size"]:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(build.model(), part := target.with_suffix(".part"))
         part.rename(target)
-    small = {f"{tables.TINY_LLAMA}/{name}": data for name, data in tiny_llama.files().items()}
-    for name, content in tables.PLACEHOLDERS.items():
-        small[name] = json.dumps(content, indent=2).encode() + b"\n"
-        if name.endswith(".safetensors"):
-            small[name] = tiny_llama.safetensors(content, b"")
+    tiny = tiny_llama.files()
+    small = {f"{repo}/{name}": data for repo in tables.TINY_LLAMA for name, data in tiny.items()}
+    small |= {f"{repo}/README.md": f"---\nlicense: {licence}\n---\n".encode() for repo, licence in tables.LICENCES.items()}
     for name, data in small.items():
         (hub / name).parent.mkdir(parents=True, exist_ok=True)
         if not (hub / name).exists() or (hub / name).read_bytes() != data:

