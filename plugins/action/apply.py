@@ -29,6 +29,7 @@ class ActionModule(ClusterAction):
                 "port": {"type": "int", "required": True},
                 "key_secret": {"type": "str", "required": True, "no_log": False},
                 "key_name": {"type": "str", "default": "key", "no_log": False},
+                "floor": {"type": "float", "default": 0.0},
             },
         },
     }

@@ -68,6 +68,10 @@ options:
         description: Key in that Secret.
         type: str
         default: key
+      floor:
+        description: Tokens per second below which the answer counts as a failure.
+        type: float
+        default: 0.0
 """
 
 EXAMPLES = r"""

@@ -81,6 +81,9 @@ deployments:
     slots:
       description: C(nvidia.com/gpu) to request.
       type: int
+    tokens_per_second:
+      description: Decoding speed of one request that the GPU's memory bandwidth allows; 0 where it is not known.
+      type: float
     share:
       description: The GPU share in words.
       type: str

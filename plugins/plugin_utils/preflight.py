@@ -16,8 +16,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.selfhosted.llm.plugins.module_utils import inventory_rules
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
 
-# Registered by deploy.yml; every other llm_ variable is in an argument spec.
-OWN_VARIABLES = {"llm_plan"}
+# Registered by deploy.yml and the role llm; every other llm_ variable is in an argument spec.
+OWN_VARIABLES = {"llm_plan", "llm_applied"}
 LOCK = "lock.yml"
 
 

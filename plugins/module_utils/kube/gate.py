@@ -36,7 +36,7 @@ class Gate:
     """The question put to one deployment.
 
     Args:
-        options: ``port`` of the pod, ``key_secret`` and ``key_name`` of the Secret with the API key.
+        options: ``port`` of the pod, ``key_secret`` and ``key_name`` of the Secret with the API key, ``floor`` in tokens per second.
     """
 
     def __init__(self, kube: Kube, owner: Owner, options: dict):
@@ -51,7 +51,7 @@ class Gate:
             deployment: the live Deployment, ready.
 
         Raises:
-            GateError: the endpoint does not serve the model under the deployment's name.
+            GateError: the endpoint does not serve the model under the deployment's name, or slower than it must.
         """
         if not deployment["spec"].get("replicas"):
             return {}
@@ -64,6 +64,11 @@ class Gate:
             answer = ask(open_socket(self.kube, self.owner.namespace, pod, self.options["port"]), self.owner.instance, key)
         except UserError as error:
             raise GateError(f"{self.owner.instance} is up but does not serve: {error}.") from None
+        if answer.tokens_per_second < self.options["floor"]:
+            raise GateError(
+                f"{self.owner.instance} is up but slow: it answered with {answer.tokens_per_second:.1f} tokens a second, where "
+                f"{self.options['floor']:.1f} is the least (llm_gate_floor). Does its engine use the GPU?"
+            )
         record = {
             "template": _fingerprint(deployment),
             "seconds": round(answer.seconds, 2),
