@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 PYTEST := PYTHONPATH=.venv/collections $(PYTHON) -m pytest -q
 IN_SANDBOX := . .sandbox/env && PYTHONPATH=.venv/collections
 
-.PHONY: help demo demo-down test units sanity lint contract molecule e2e bench requirements
+.PHONY: help demo demo-down test units sanity lint contract browser molecule e2e bench requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ demo: .venv/pins.txt ## show the main job on a cluster of its own: two engineers
 demo-down: .venv/pins.txt ## remove all that `make demo` started, and restore what it changed
 	@$(PYTHON) -m tests.sandbox down
 
-test: units lint sanity contract molecule e2e ## run all tests, the fast ones first
+test: units lint sanity contract browser molecule e2e ## run all tests, the fast ones first
 
 units: .venv/pins.txt .venv-newest/pins.txt ## unit tests, on the oldest and the newest ansible-core
 	$(PYTEST) -n 2 tests/unit
@@ -42,6 +42,10 @@ sanity: .venv/pins.txt .venv-newest/pins.txt ## ansible-test sanity, on the olde
 
 contract: .venv/pins.txt ## Exoscale: both transports (the real exo where EXO_BIN names it), and a table of faults
 	$(PYTEST) -n 2 tests/contract
+
+browser: .venv/pins.txt ## the plan's page in Debian's Chromium: phone and desktop, light and dark
+	tests/browser/install.sh
+	$(PYTEST) tests/browser
 
 molecule: .sandbox/env ## roles on the running sandbox, and on a kind cluster of their own
 	$(IN_SANDBOX) molecule test -s default
