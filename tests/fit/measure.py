@@ -246,12 +246,11 @@ def from_log(text: str) -> dict[str, object]:
     """Columns that the server's log tells; buffers in MiB."""
     row: dict[str, object] = {}
     sizes: dict[tuple[str, str], float] = {}
-    for device, kind, size in re.findall(r"(\S+) +(model|KV|compute|output) buffer size = *([\d.]+) MiB", text):
+    for device, kind, size in re.findall(r"(CUDA[01]|CUDA_Host|CPU\w*|AMX) +(model|KV|compute|output) buffer size = *([\d.]+) MiB", text):
         # A file's parts and a model's caches add up; a compute buffer that is reserved again replaces the one before.
         sizes[device, kind] = float(size) + (sizes.get((device, kind), 0.0) if kind in ("model", "KV") else 0.0)
     for (device, kind), size in sizes.items():
-        gpu = re.fullmatch(r"CUDA([01])", device)
-        name = f"gpu{gpu[1]}_{kind.lower()}" if gpu else f"host_{kind.lower()}"
+        name = f"{f'gpu{device[-1]}' if device in ('CUDA0', 'CUDA1') else 'host'}_{kind.lower()}"
         row[name] = round(size + row.get(name, 0.0), 2)
     for name, pattern in {"layers": r"offloaded (\d+/\d+) layers", "n_ctx": r"n_ctx +=\s+(\d+)", "n_slots": r"n_slots = (\d+)",
                           "n_ctx_slot": r"n_ctx_slot = (\d+)", "kv_unified": r"kv_unified = '(\w+)'",
@@ -351,7 +350,7 @@ def main() -> None:
     with (arguments.out / "measured.csv").open("w", newline="") as table, gzip.open(arguments.out / "logs.gz", "wt") as logs:
         for comment in ("SPDX-License-Identifier: GPL-3.0-or-later", nvml.about(), f"llama.cpp {build}"):
             table.write(f"# {comment}\n")
-        rows = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        rows = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
         rows.writeheader()
 
         def work(lines: deque[str], gpus: list[int], deadline: float) -> None:
