@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, selfhosted.llm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The memory that llama-server takes of each GPU, by the rules of llama.cpp b11434 and the constants measured with it."""
+"""The memory that llama-server takes of each GPU: the rules of llama.cpp b11434, and constants measured with it.
+
+The measurements are tests/fit/measured.csv, on H100 cards with CUDA 13; a test holds this arithmetic against them.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,20 @@ from .model import BLOCKS, Model, ModelError, Tensor
 from .parts import Parts
 
 MIB = 1 << 20
+
+# Measured. What a process takes of a card that holds no buffer of it: CUDA's context, cuBLAS' handle, kernels.
+CONTEXT = 598 * MIB
+# Measured. What CUDA's pool has after the first prompts, for 512 tokens at once; it grows with their number.
+POOL = 16 * MIB
+# Measured. cuBLAS' workspace, once a matrix that is not quantised is multiplied (F16 models, routers of experts, attention without fa).
+CUBLAS = 98 * MIB
+# Not measured: how much more another card or CUDA than those may take. Fewer multiprocessors take less, so this is generous.
+OTHER_CARD = 256 * MIB
+# Copies of the inputs that pipelining over several GPUs holds (GGML_SCHED_MAX_COPIES).
+COPIES = 4
+# Measured: buffers of ubatch numbers of 4 bytes, as multiples of the model's widths; see _compute.
+FEED_FORWARD, ATTENTION, ATTENTION_WITHOUT_FA, FIRST_OF_SEVERAL = 3, 4.5, 6, 9
+
 # llama.cpp pads contexts, and the caches of sliding layers, to so many tokens (src/llama-context.cpp, llama-kv-cache-iswa.cpp).
 PAD = 256
 # Rows of quantised matrices are read in steps of so many weights (ggml-cuda/common.cuh: MATRIX_ROW_PADDING).
@@ -57,15 +74,15 @@ def estimate(model: Model, options: Options, free: tuple[int, ...]) -> tuple[Par
     """
     _check(options)
     places = _places(model, options, free)
-    cells, sliding_cells = _cells(model, options)
+    cells = _cells(model, options)
     kinds = options.ctk.upper(), options.ctv.upper()
     return tuple(
         Parts(
             weights=sum(_weights(model, places, gpu)),
-            kv=sum(_kv(model, layer, sliding_cells if model.sliding[layer] else cells, kinds) for layer in _layers(places, gpu)),
-            compute=_compute(model, options, places, gpu),
+            kv=sum(sum(_kv(model, layer, cells, kinds)) for layer, place in enumerate(places[:-1]) if place == gpu),
+            compute=_compute(model, options, places, gpu, cells),
             context=CONTEXT,
-            margin=MARGIN,
+            margin=OTHER_CARD,
         )
         for gpu in range(len(free))
     )
@@ -93,22 +110,88 @@ def _places(model: Model, options: Options, free: tuple[int, ...]) -> list[int |
     ]
 
 
-def _cells(model: Model, options: Options) -> tuple[int, int]:
-    """Tokens that the caches of a full and of a sliding layer hold, for all slots together."""
+class Cells(NamedTuple):
+    """Tokens that one cache holds, in a full layer and in a sliding one; and how many such caches there are."""
+
+    full: int
+    sliding: int
+    streams: int
+
+
+def _cells(model: Model, options: Options) -> Cells:
     streams = 1 if options.kv_unified else options.np
     each = _padded(_padded(options.ctx) // streams)
     seen = model.window * (options.np if options.kv_unified else 1) + min(options.ubatch, each)
-    return streams * each, streams * _padded(min(each, seen))
+    return Cells(each, _padded(min(each, seen)), streams)
 
 
 def _padded(tokens: int) -> int:
     return -(-tokens // PAD) * PAD
 
 
-def _kv(model: Model, layer: int, cells: int, kinds: tuple[str, str]) -> int:
-    """Bytes of one layer's cache."""
-    rows = (model.kv_heads[layer] * model.key_size, model.kv_heads[layer] * model.value_size)
-    return sum(cells * row // BLOCKS[kind][1] * BLOCKS[kind][0] for row, kind in zip(rows, kinds, strict=True))
+def _kv(model: Model, layer: int, cells: Cells, kinds: tuple[str, str]) -> tuple[int, int]:
+    """Bytes of one layer's keys and values in all streams."""
+    tokens = cells.streams * (cells.sliding if model.sliding[layer] else cells.full)
+    sizes = (model.key_size, model.value_size)
+    keys, values = (
+        tokens * model.kv_heads[layer] * size // BLOCKS[kind][1] * BLOCKS[kind][0] for size, kind in zip(sizes, kinds, strict=True)
+    )
+    return keys, values
+
+
+def _compute(model: Model, options: Options, places: list[int | None], gpu: int, cells: Cells) -> int:
+    """Bytes of the compute buffer and of the pool beside it.
+
+    The buffer holds what lives at the same time at the worst moment of a graph of ubatch tokens: in the feed-forward part or in
+    the attention, beside the residual stream, the inputs and the masks.
+    """
+    if gpu not in places:
+        return 0
+    tokens = min(options.ubatch, options.ctx)
+    unit = 4 * tokens
+    width = max(model.embedding, max(model.heads) * model.key_size)
+    several = len({place for place in places if place is not None}) > 1
+    pipelined = several and None not in places
+    offloaded = None in places
+    # A mask has an entry for each token and each cell of a stream.
+    masks = tokens * (2 if options.fa else 4) * (cells.full + (cells.sliding if any(model.sliding) else 0))
+    inputs = (COPIES if pipelined else 1) * (masks + unit * model.embedding)
+    # The results of gate and up, and their product.
+    inner = FEED_FORWARD * max(*model.feed_forward, model.experts_used * model.expert_feed_forward)
+    feed_forward = unit * (inner + FEED_FORWARD * model.embedding)
+    if model.experts_used:  # each expert's result, twice, before they are added
+        feed_forward = max(feed_forward, unit * (2 * model.experts_used + 4) * model.embedding)
+    if options.fa:
+        attention = int(unit * ATTENTION * width)
+    else:
+        scores = unit * max(model.heads) * cells.full
+        attention = unit * ATTENTION_WITHOUT_FA * width + scores
+    # A quantised cache is copied as f16 for flash attention, a layer at a time; one in main memory is brought to the GPU.
+    copies = [
+        size
+        for layer in range(model.layers)
+        for size, kind in zip(_kv(model, layer, cells, ("F16", "F16")), (options.ctk, options.ctv), strict=True)
+        if options.fa and BLOCKS[kind.upper()][1] > 1 or places[layer] is None
+    ]
+    if copies:
+        attention += 2 * max(copies)
+    if offloaded:  # matrices in main memory are brought, too, one at a time
+        feed_forward += max(_allocated(tensor) for tensor in model.tensors if _is_on_cpu(tensor, places))
+    buffer = inputs + max(feed_forward, attention) + (FIRST_OF_SEVERAL * unit * model.embedding if pipelined and gpu == 0 else 0)
+    return buffer + _pool(model, options, tokens, cells)
+
+
+def _pool(model: Model, options: Options, tokens: int, cells: Cells) -> int:
+    """Bytes that CUDA's pool and cuBLAS have after the first prompts."""
+    plain = any(len(tensor.shape) > 1 and BLOCKS[tensor.kind][1] == 1 and tensor.name.startswith("blk.") for tensor in model.tensors)
+    total = POOL * tokens // 512 + (CUBLAS if plain or not options.fa else 0)
+    if not options.fa:  # the scores again, as f16
+        total += 2 * tokens * max(model.heads) * cells.full
+    return total
+
+
+def _is_on_cpu(tensor: Tensor, places: list[int | None]) -> bool:
+    return tensor.name.startswith("blk.") and places[int(tensor.name.split(".")[1])] is None
 
 
 def _weights(model: Model, places: list[int | None], gpu: int) -> int:
