@@ -169,6 +169,20 @@ def sha256_of(question: Question, commit: str, file: File) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def read_range(question: Question, commit: str, path: str, first: int, count: int) -> bytes:
+    """So many bytes of a file from a place on, all of which it must have.
+
+    Raises:
+        HubError: they cannot be had.
+    """
+    wanted = {"range": f"bytes={first}-{first + count - 1}", "accept-encoding": "identity"}
+    location = f"{question.repo}/resolve/{commit}/{quote(path)}"
+    content = _ask(question.endpoint, question.token, location, question.repo, commit, wanted).content
+    if len(content) != count:
+        raise HubError("unreachable", f"The hub sent {len(content)} bytes of {path} of {question.repo}, where {count} were asked for.")
+    return content
+
+
 def _file(entry: dict) -> File:
     """A file as the hub's list of a repository describes it; git holds but a pointer in place of a large one."""
     large = entry.get("lfs")
@@ -184,12 +198,16 @@ def _get(endpoint: str, token: str | None, path: str, repo: str = "", revision: 
         raise HubError("unreachable", f"What answers at {endpoint} is no hub. Is llm_hub right?") from None
 
 
-def _ask(endpoint: str, token: str | None, path: str, repo: str = "", revision: str = "") -> Any:
-    """The hub's answer to a GET; repo and revision are what it was asked about, for the sentence where it refuses."""
+def _ask(endpoint: str, token: str | None, path: str, repo: str = "", revision: str = "", more: dict | None = None) -> Any:
+    """The hub's answer to a GET; repo and revision are what it was asked about, for the sentence where it refuses.
+
+    Args:
+        more: headers of the request.
+    """
     utils = library("huggingface_hub.utils")
     if token and not re.fullmatch(r"[!-~]+", token):  # else the HTTP library's error would show it
         raise HubError("bad_token", "The token has a space, a line break or another character that no token has.")
-    headers = {"user-agent": "selfhosted.llm"} | ({"authorization": f"Bearer {token}"} if token else {})
+    headers = {"user-agent": "selfhosted.llm"} | ({"authorization": f"Bearer {token}"} if token else {}) | (more or {})
     try:
         address = urlsplit(endpoint)
         if address.scheme not in ("http", "https") or not address.netloc or address.port == 0:
