@@ -39,14 +39,14 @@ def read(question: hub.Question, commit: str, files: Sequence[hub.File], cache: 
         HubError: they cannot be read.
         ModelError: they make no model that can be planned with; the sentence names the file.
     """
-    wanted = [file for file in files if file.path.endswith((".gguf", ".safetensors")) or file.path == CONFIG]
+    wanted = [file for file in files if file.path.lower().endswith((".gguf", ".safetensors")) or file.path == CONFIG]
     key = [VERSION, question.repo, commit, sorted([file.path, file.size, file.sha256 or file.git_sha1] for file in wanted)]
     place = os.path.join(cache, f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()}.json")
     if model := _cached(place, key):
         return model
 
     def part(path: str, first: int, count: int) -> bytes:
-        return hub.read_range(question, commit, path, first, count)
+        return hub.read_range(question, commit, path, first, count) if count else b""
 
     try:
         model = _model({file.path: file.size for file in wanted}, part)
@@ -66,11 +66,12 @@ def read_local(path: str) -> Model:
         ModelError: there is none that can be planned with; the sentence names the file.
     """
     if os.path.isdir(path):
-        names = [name for name in os.listdir(path) if name.endswith(".safetensors") or name == CONFIG]
-        paths = [os.path.join(path, name) for name in names]
+        # Mistral's own layout would be the same weights again.
+        usual = [name for name in os.listdir(path) if not name.startswith("consolidated")]
+        paths = [os.path.join(path, name) for name in usual if name.endswith(".safetensors") or name == CONFIG]
     else:
-        split = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path)
-        paths = [f"{split[1]}-{number + 1:05}-of-{split[2]}.gguf" for number in range(int(split[2]))] if split else [path]
+        split = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})(\.gguf)", path, re.IGNORECASE)
+        paths = [f"{split[1]}-{number + 1:05}-of-{split[2]}{split[3]}" for number in range(int(split[2]))] if split else [path]
 
     def part(path: str, first: int, count: int) -> bytes:
         with open(path, "rb") as file:
@@ -85,11 +86,11 @@ def read_local(path: str) -> Model:
 
 def _model(sizes: dict[str, int], part: Read) -> Model:
     """The model of files, whose sizes in bytes are given by their paths."""
-    weights = [path for path in sizes if path.endswith(".gguf")]
+    weights = [path for path in sizes if path.lower().endswith(".gguf")]
     if weights:
         headers = _headers({path: gguf.parse(sizes[path]) for path in weights}, part)
         return _named(weights[0], gguf.model, headers)
-    weights = [path for path in sizes if path.endswith(".safetensors")]
+    weights = [path for path in sizes if path.lower().endswith(".safetensors")]
     config = next((path for path in sizes if os.path.basename(path) == CONFIG), "")
     if not weights or not config:
         raise ModelError(f"There is no GGUF file, and there are no safetensors files with a {CONFIG}.")

@@ -170,7 +170,7 @@ def sha256_of(question: Question, commit: str, file: File) -> str:
 
 
 def read_range(question: Question, commit: str, path: str, first: int, count: int) -> bytes:
-    """So many bytes of a file from a place on, all of which it must have.
+    """So many bytes of a file, at least one, from a place on.
 
     Raises:
         HubError: they cannot be had.

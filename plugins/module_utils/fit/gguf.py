@@ -23,8 +23,8 @@ Wants = Generator[list[Range], list[bytes], "Header"]
 
 # Bytes to ask for at once where fewer would do for now.
 STEP = 1 << 18
-# Nothing that llama.cpp loads needs more: bytes of a header; tensors or keys; layers (LLAMA_MAX_LAYERS); bytes of a name.
-LARGEST, MOST, LAYERS, LONGEST_NAME = 1 << 26, 1 << 16, 512, 1 << 16
+# No model needs more: bytes of a header; keys; tensors; layers (LLAMA_MAX_LAYERS); bytes of a tensor's name (GGML_MAX_NAME).
+LARGEST, KEYS, TENSORS, LAYERS, NAME = 1 << 26, 1 << 12, 1 << 16, 512, 63
 
 # Names of the types of tensors by their numbers (enum ggml_type in ggml/include/ggml.h).
 KINDS = dict(
@@ -144,9 +144,11 @@ def model(parts: Sequence[Header]) -> Model:
     kv_heads = tuple(0 if layer >= layers - predicting else count for layer, count in enumerate(kv_heads))
     embedding = number("embedding_length", least=1)
     head = embedding // max(1, heads[0])
-    dense = {tensor.name for tensor in tensors}
+    names = {tensor.name for tensor in tensors}
     feed_forward = each("feed_forward_length", 0)
     experts = number("expert_count", 0)
+    if not tensors:
+        raise ModelError("It has no tensors.")
     for tensor in tensors:
         layer = re.match(r"blk\.(\d+)\.", tensor.name)
         if layer and int(layer[1]) >= layers:
@@ -163,9 +165,7 @@ def model(parts: Sequence[Header]) -> Model:
         kv_heads=kv_heads,
         key_size=number("attention.key_length", head, 1),
         value_size=number("attention.value_length", head, 1),
-        feed_forward=tuple(
-            width if f"blk.{layer}.ffn_down.weight" in dense else 0 for layer, width in enumerate(feed_forward)
-        ),
+        feed_forward=tuple(width if f"blk.{layer}.ffn_down.weight" in names else 0 for layer, width in enumerate(feed_forward)),
         experts=experts,
         experts_used=number("expert_used_count", 0),
         expert_feed_forward=number("expert_feed_forward_length", max(feed_forward)) if experts else 0,
@@ -216,13 +216,12 @@ class _Cursor:
 
     def skip(self, count: int) -> None:
         self.at += count
-        if self.at > min(self.size, LARGEST):
-            raise ModelError(
-                "It ends within its header." if self.at > self.size else f"Its header has more than {LARGEST >> 20} MiB."
-            )
+        if self.at > self.size:
+            raise ModelError("It ends within its header.")
+        if self.at > LARGEST:
+            raise ModelError(f"Its header has more than {LARGEST >> 20} MiB.")
 
     def take(self, count: int) -> Generator[list[Range], list[bytes], bytes]:
-        """The next bytes, at most LARGEST."""
         start = self.at
         self.skip(count)
         if not self.first <= start <= self.at <= self.first + len(self.data):
@@ -305,12 +304,12 @@ def _parse(cursor: _Cursor) -> Wants:
         raise ModelError("It is a GGUF file for big-endian machines.")
     if version not in (2, 3):
         raise ModelError(f"It is a GGUF file of version {version}, where 2 and 3 can be read.")
-    if max(tensor_count, key_count) > MOST:
-        raise ModelError(f"It claims {tensor_count} tensors and {key_count} keys, where {MOST} are possible.")
+    if tensor_count > TENSORS or key_count > KEYS:
+        raise ModelError(f"It claims {tensor_count} tensors and {key_count} keys, where {TENSORS} and {KEYS} are possible.")
     values: dict[str, int | float | str | tuple] = {}
     counts: dict[str, int] = {}
     for _ in range(key_count):
-        key = yield from cursor.text(LONGEST_NAME)
+        key = yield from cursor.text(1 << 16)
         kind = yield from cursor.number("I")
         if kind == _STRING:
             length = yield from cursor.number("Q")
@@ -343,7 +342,7 @@ def _parse(cursor: _Cursor) -> Wants:
     tensors: dict[str, Tensor] = {}
     needed = end = 0
     for _ in range(tensor_count):
-        name = yield from cursor.text(LONGEST_NAME)
+        name = yield from cursor.text(NAME)
         dimensions = yield from cursor.number("I")
         if not 1 <= dimensions <= 4:
             raise ModelError(f"Its tensor {name!r:.80} has {dimensions} dimensions, where 1 to 4 are possible.")

@@ -11,22 +11,22 @@ import re
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from .gguf import LAYERS, MOST, Range, slides
+from .gguf import LAYERS, TENSORS, Range, slides
 from .model import BLOCKS, Model, ModelError, Tensor
 
 # Type and shape (the contiguous dimension last) of tensors by their names.
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
 
 # Bytes to read of a file at first, which often is its whole header; and of a header at most.
-FIRST, LARGEST = 1 << 15, 1 << 24
+FIRST, LARGEST = 1 << 15, 1 << 23
 
 # What GGUF calls the architecture of a model_type.
 ARCHITECTURES = {
     "llama": "llama", "mistral": "llama", "mixtral": "llama", "mistral3": "mistral3", "qwen2": "qwen2", "qwen3": "qwen3",
     "qwen3_moe": "qwen3moe", "gemma2": "gemma2", "gemma3": "gemma3", "gemma3_text": "gemma3", "phi3": "phi3", "gpt_oss": "gpt-oss",
 }  # fmt: skip
-# What transformers assumes where a config.json is silent.
-_DEFAULTS = {
+# What transformers assumes where the config.json of a Gemma 3 is silent (Gemma3TextConfig).
+_GEMMA3 = {
     "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131072, "sliding_window": 4096
 }  # fmt: skip
 # Names of a layer's modules in GGUF (gguf-py/gguf/tensor_mapping.py).
@@ -106,7 +106,7 @@ def model(config: bytes, files: Iterable[Shapes]) -> Model:
     if not isinstance(text, dict):
         raise ModelError("config.json has a text_config that is no object.")
     if architecture == "gemma3":
-        text = _DEFAULTS | text
+        text = _GEMMA3 | text
 
     def number(*names: str, default: int | None = None, least: int = 1) -> int:
         value = next((text[name] for name in names if text.get(name) is not None), default)
@@ -165,7 +165,7 @@ def as_gguf(model: Model, quant: str) -> Model:
     Raises:
         ModelError: they cannot make it.
     """
-    converted = _CONVERTED[2] if quant not in _CONVERTED else quant
+    converted = quant if quant in _CONVERTED else "BF16"
     tensors = []
     for tensor in model.tensors:
         if _LEFT_OUT.fullmatch(tensor.name) or tensor.name == "output.weight" and model.architecture == "gemma2":
@@ -197,13 +197,12 @@ def _quantised(model: Model, tensors: list[Tensor], quant: str) -> list[Tensor]:
         return layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
 
     def kind(tensor: Tensor) -> str:
-        block, _, rest = tensor.name.rpartition("blk.")[2].partition(".")
         if tensor.name == "output.weight" or tied and tensor.name == "token_embd.weight":
             return "Q8_0" if tensor.shape[0] % BLOCKS[base][1] else "Q6_K"
-        if not rest.startswith(("attn", "ffn")):
+        match = re.fullmatch(r"blk\.(\d+)\.(\w+)\.weight", tensor.name)
+        if not match:
             return base
-        layer = int(block)
-        part = rest.removesuffix(".weight")
+        layer, part = int(match[1]), match[2]
         if part in ("attn_v", "attn_qkv"):
             found = base
             if quant == "Q2_K":
@@ -268,8 +267,8 @@ def _tensors(files: Iterable[Shapes], architecture: str, layers: int, embedding:
         if count != experts:
             raise ModelError(f"Its files have {count} experts for {name}, where config.json speaks of {experts}.")
         tensors[name] = tensors[name]._replace(shape=(*tensors[name].shape, count))
-    if len(tensors) > MOST:
-        raise ModelError(f"Its files have {len(tensors)} tensors, where {MOST} are possible.")
+    if len(tensors) > TENSORS:
+        raise ModelError(f"Its files have {len(tensors)} tensors, where {TENSORS} are possible.")
     return tuple(tensors.values())
 
 

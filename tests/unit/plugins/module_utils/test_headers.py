@@ -107,6 +107,7 @@ def test_a_directory_of_safetensors_is_a_model(tmp_path):
     with pytest.raises(ModelError, match=r"model.safetensors: Its tensor .* not downloaded to its end"):
         headers.read_local(str(tmp_path))
     os.truncate(tmp_path / "model.safetensors", size)
+    (tmp_path / "consolidated.safetensors").write_bytes(b"")
     assert headers.read_local(str(tmp_path)) == whole("Mistral-7B", 1)
 
 
@@ -163,6 +164,13 @@ def test_fifty_models_of_a_cache_take_little_time(publish, hub_server, tmp_path)
 def test_a_broken_file_of_the_hub_is_named(publish, read):
     publish("big-Q4_K_M.gguf", b"GGUF\3\0\0\0" + b"\xff" * 100)
     with pytest.raises(ModelError, match=re.escape(f"{REPO}: big-Q4_K_M.gguf: It claims")):
+        read()
+
+
+@pytest.mark.parametrize("name", ["big-Q4_K_M.GGUF", "model.safetensors", "config.json"])
+def test_an_empty_file_of_the_hub_is_named(small, publish, read, name):
+    publish(name, b"")
+    with pytest.raises(ModelError, match=f"{name}.* is no"):
         read()
 
 

@@ -7,6 +7,7 @@ import random
 import re
 import struct
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ PUBLISHED = {
 }
 
 
+@cache
 def whole(name: str, layers: int | None = None) -> Model:
     config, tensors = checkpoint(name, layers)
     return safetensors.model(config, [tensors])
@@ -134,7 +136,7 @@ def with_config(**values) -> bytes:
         (CONFIG, [{name: entry for name, entry in TENSORS.items() if "embed" not in name}], "no tensors for the embedding"),
         (CONFIG, [TENSORS, {"model.norm.weight": ("F32", (8,))}], "'output_norm.weight' differ"),
         (with_config(num_local_experts=2, num_experts_per_tok=1),
-         [TENSORS, {"model.layers.0.block_sparse_moe.experts.0.w1.weight": ("F32", (8, 8))}], "has 1 experts|have 1 experts"),
+         [TENSORS, {"model.layers.0.block_sparse_moe.experts.0.w1.weight": ("F32", (8, 8))}], "have 1 experts"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_model_is_a_sentence(config, files, said):
