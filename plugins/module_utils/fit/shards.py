@@ -1,0 +1,82 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the engines for safetensors, TGI and vLLM, hold of a model on each GPU of a tensor-parallel group."""
+
+from __future__ import annotations
+
+import math
+
+from ..errors import UserError
+from .model import Model, Tensor
+
+# Weights that the file holds as numbers, which are held in 16 bits whatever their type there.
+_NUMBERS = frozenset({"F64", "F32", "F16", "BF16"})
+# Bytes of so many weights of a layer's matrices where they are quantised while they are loaded, by the engines' names. 4 bits
+# and their scales: one of 8 bits for 64 weights, and one of 32 for 256 of those (bitsandbytes: compress_statistics).
+ON_LOAD = {"eetq": (1, 1), "fp8": (1, 1), "bitsandbytes-8bit": (1, 1), "bitsandbytes-4bit": (34, 64)}
+# As published under a name of its own: 4 bits, with a scale and a zero for 128 weights or fewer (AWQ, GPTQ). This is an upper bound.
+FOUR_BITS = "Q4_0"
+# Of several GPUs that share a model, in bytes on each; neither read nor measured.
+NCCL = {"NCCL buffers": 512 * 2**20}
+
+
+class Refusal(UserError):
+    """The engine would not start, or not serve what was asked, however much memory there is; as a sentence."""
+
+
+def shards(engine: str, option: str, wanted: int | None, gpus: int) -> int:
+    """GPUs that share the model: those wanted, else all.
+
+    Raises:
+        Refusal: there are fewer.
+    """
+    if (wanted or gpus) > gpus:
+        raise Refusal(f"{engine} wants {wanted} GPUs ({option}), and has {gpus}.")
+    return wanted or gpus
+
+
+def margin(table: dict[str, int], gpus: int) -> dict[str, int]:
+    """Bytes on each GPU for what was never measured, by what it is; table is the engine's."""
+    return table | (NCCL if gpus > 1 else {})
+
+
+def is_matrix(tensor: Tensor) -> bool:
+    """Whether it is a matrix of a layer, which is what quantisation takes hold of; routers of experts are left alone."""
+    return tensor.name.startswith("blk.") and len(tensor.shape) > 1 and "ffn_gate_inp" not in tensor.name
+
+
+def held(tensor: Tensor, quantisation: str | None = None) -> int:
+    """Bytes of a tensor in GPU memory; quantisation is one of ON_LOAD."""
+    if tensor.kind not in _NUMBERS:
+        return tensor.size
+    size, weights = ON_LOAD[quantisation] if quantisation and is_matrix(tensor) else (2, 1)
+    return math.ceil(tensor.weights / weights) * size
+
+
+def weights(model: Model, gpus: int, quantisation: str | None = None, output_copied: bool = False) -> int:
+    """Bytes of weights on each GPU. Vectors and routers are on all of them, and keys and values are cut no further than by head.
+
+    Args:
+        output_copied: whether a tied output is a copy of the embedding.
+    """
+    total = 0
+    heads = max(1, *model.kv_heads)
+    for tensor in model.tensors:
+        size = held(tensor, quantisation)
+        if not is_matrix(tensor) and tensor.name not in ("token_embd.weight", "output.weight"):
+            parts = 1
+        else:
+            parts = min(gpus, heads) if ".attn_k." in tensor.name or ".attn_v." in tensor.name else gpus
+        copies = 2 if output_copied and model.tied and tensor.name == "token_embd.weight" else 1
+        total += copies * math.ceil(size / parts)
+    return total
+
+
+def four_bits(model: Model) -> Model:
+    """The same model with the matrices of its layers in 4 bits."""
+    return model._replace(
+        tensors=tuple(
+            tensor._replace(kind=FOUR_BITS) if is_matrix(tensor) and tensor.kind in _NUMBERS else tensor for tensor in model.tensors
+        )
+    )
