@@ -68,7 +68,7 @@ def weights(model: Model, gpus: int, quantisation: str | None = None, output_cop
             parts = 1
         else:
             parts = min(gpus, heads) if ".attn_k." in tensor.name or ".attn_v." in tensor.name else gpus
-        copies = 2 if output_copied and model.tied and tensor.name == "token_embd.weight" else 1
+        copies = 2 if output_copied and tensor.name == "token_embd.weight" and model.tied else 1
         total += copies * math.ceil(size / parts)
     return total
 

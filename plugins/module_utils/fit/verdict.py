@@ -134,7 +134,7 @@ class Verdict(NamedTuple):
     Attributes:
         verdict: ``fits``, ``tight`` (it fits by a rule alone) or ``no``.
         parts: of each GPU; of as many requests as fit where that is the rule. Empty where the engine refuses the options.
-        rule: why it is tight, or what the engine refuses; else empty.
+        rule: why it is tight, what the engine refuses, or what else there is to know; may be empty.
         proposals: what fits; empty where the deployment does.
     """
 
@@ -179,12 +179,13 @@ def judge(need: Need, alternatives: Iterable[Alternative] = ()) -> Verdict:
         return Verdict("fits", parts_of(need))
     engine = ENGINES[need.engine]
     proposals = tuple(_proposals(need, alternatives))
+    shared = ""
+    if need.engine == "tgi" and need.place.free[0] < need.place.card:
+        shared = f"On a shared card TGI's cache is only what its warm-up made room for, which {engine.batch} decides"
     if requests := _requests(need):
         fewer = need.with_options(**{engine.slots: requests})
         rule = f"the cache has room for {requests} of {need.option(engine.slots)} requests of full length at once; others wait"
-        if need.engine == "tgi" and need.place.free[0] < need.place.card:
-            rule += f". On a shared card TGI counts on no more than its warm-up made room for, the prompts of {engine.batch}"
-        return Verdict("tight", parts_of(fewer), rule, proposals)
+        return Verdict("tight", parts_of(fewer), f"{rule}. {shared}" if shared else rule, proposals)
     try:
         parts = parts_of(need)
     except shards.Refusal as refusal:
@@ -196,7 +197,7 @@ def judge(need: Need, alternatives: Iterable[Alternative] = ()) -> Verdict:
         unmeasured = f" for what was never measured ({', '.join(covers)})" if covers else ""
         rule = f"not all of the margin of {in_words(margin)}{unmeasured} is left"
         return Verdict("tight", parts_of(least), rule, proposals)
-    return Verdict("no", parts, "", proposals)
+    return Verdict("no", parts, shared, proposals)
 
 
 def sentence(need: Need, verdict: Verdict) -> str:
