@@ -5,79 +5,33 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
 
 import pytest
 import yaml
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.fit import safetensors
 from ansible_collections.selfhosted.llm.plugins.modules import model_fit
+
+from ..module_utils.fit.shapes import checkpoint, gguf_header, gguf_values, safetensors_header
 
 DOCUMENTED = yaml.safe_load(model_fit.RETURN)["deployments"]["contains"]
 SAFE, GATED, QUANTISED = "org/llama", "meta-llama/gated", "org/llama-GGUF"
-# Bytes of a block and weights in it of the types of tensors in GGUF files, by their numbers.
-Q8_0, Q4_K = (8, 34, 32), (12, 144, 256)
 
 
-def write_safetensors(place, layers, embedding, width, vocabulary=32000):
-    """A Llama model as the hub has it, with 8 heads of 128 for keys and values; its weights are a hole in the file."""
-    place.mkdir(parents=True)
-    heads = embedding // 128
-    config = {
-        "model_type": "llama", "num_hidden_layers": layers, "hidden_size": embedding, "num_attention_heads": heads,
-        "num_key_value_heads": 8, "intermediate_size": width, "max_position_embeddings": 131072, "vocab_size": vocabulary,
-    }  # fmt: skip
-    (place / "config.json").write_text(json.dumps(config))
-    shapes = {"model.embed_tokens": (vocabulary, embedding), "lm_head": (vocabulary, embedding), "model.norm": (embedding,)}
-    for layer in range(layers):
-        each = {
-            "input_layernorm": (embedding,), "post_attention_layernorm": (embedding,), "self_attn.q_proj": (embedding, embedding),
-            "self_attn.k_proj": (1024, embedding), "self_attn.v_proj": (1024, embedding), "self_attn.o_proj": (embedding, embedding),
-            "mlp.gate_proj": (width, embedding), "mlp.up_proj": (width, embedding), "mlp.down_proj": (embedding, width),
-        }  # fmt: skip
-        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in each.items()}
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        size = 2 * math.prod(shape)
-        header[f"{name}.weight"] = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header).encode()
-    path = place / "model.safetensors"
-    path.write_bytes(len(text).to_bytes(8, "little") + text)
-    os.truncate(path, 8 + len(text) + end)
-
-
-def write_gguf(path, kind, layers=2, embedding=1024, width=2048, vocabulary=512):
-    """A small Llama model whose matrices have this type; its weights are a hole in the file."""
+def write(path, header, size):
+    """A file whose weights are a hole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, size, weights = kind
-
-    def text(value):
-        return struct.pack("<Q", len(value)) + value.encode()
-
-    def key(name, kind, content):
-        return text(name) + struct.pack("<I", kind) + content
-
-    numbers = {
-        "block_count": layers, "embedding_length": embedding, "feed_forward_length": width, "attention.head_count": 8,
-        "attention.head_count_kv": 8, "context_length": 131072, "vocab_size": vocabulary,
-    }  # fmt: skip
-    keys = [key("general.architecture", 8, text("llama"))]
-    keys += [key(f"llama.{name}", 4, struct.pack("<I", value)) for name, value in numbers.items()]
-    shapes = {"token_embd": (embedding, vocabulary), "output": (embedding, vocabulary), "output_norm": (embedding,)}
-    for layer in range(layers):
-        each = {"attn_norm": (embedding,), "ffn_norm": (embedding,)}
-        each |= {f"attn_{name}": (embedding, embedding) for name in ("q", "k", "v", "output")}
-        each |= {"ffn_gate": (embedding, width), "ffn_up": (embedding, width), "ffn_down": (width, embedding)}
-        shapes |= {f"blk.{layer}.{name}": shape for name, shape in each.items()}
-    tensors, end = [], 0
-    for name, shape in shapes.items():
-        of = kind if len(shape) > 1 else (0, 4, 1)
-        tensors.append(text(f"{name}.weight") + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, of[0], end))
-        end += -(-math.prod(shape) // of[2] * of[1] // 32) * 32
-    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys)) + b"".join(keys + tensors)
     path.write_bytes(header)
-    os.truncate(path, -(-len(header) // 32) * 32 + end)
+    os.truncate(path, size)
+
+
+def write_safetensors(place, name, layers=None):
+    """A published model, as the hub has it."""
+    config, tensors = checkpoint(name, layers)
+    write(place / "model.safetensors", *safetensors_header(tensors))
+    (place / "config.json").write_bytes(config)
+    return safetensors.model(config, [tensors])
 
 
 @pytest.fixture
@@ -86,9 +40,10 @@ def judge(hub_server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     root = hub_server.tree.root
     for name in (SAFE, GATED):
-        write_safetensors(root / name, 2, 1024, 2048)
-    for quant, kind in (("Q8_0", Q8_0), ("Q4_K_M", Q4_K)):
-        write_gguf(root / QUANTISED / f"llama-{quant}.gguf", kind)
+        model = write_safetensors(root / name, "SmolLM2-135M", layers=2)
+    for quant in ("Q8_0", "Q4_K_M"):
+        made = safetensors.as_gguf(model, quant)
+        write(root / QUANTISED / f"llama-{quant}.gguf", *gguf_header(gguf_values(made), made.tensors))
 
     def judge(*deployments, **options):
         given = {"deployments": list(deployments), "endpoint": hub_server.url, "cache": str(tmp_path / "cache")}
@@ -112,7 +67,7 @@ def changed(deployment, change):
 
 
 def test_llama_70b_on_two_cards_and_what_would_fit_instead(judge, tmp_path):
-    write_safetensors(tmp_path / "70B", 80, 8192, 28672, 128256)
+    write_safetensors(tmp_path / "70B", "Llama-3.1-70B")
     deployment = {
         "name": "bob", "engine": "tgi", "model": str(tmp_path / "70B"), "gpu": "gpu3.medium",
         "options": {"max_total_tokens": 8192, "max_concurrent_requests": 4},
@@ -127,7 +82,7 @@ def test_llama_70b_on_two_cards_and_what_would_fit_instead(judge, tmp_path):
 
 
 def test_llama_8b_fits_one_card(judge, tmp_path):
-    write_safetensors(tmp_path / "8B", 32, 4096, 14336, 128256)
+    write_safetensors(tmp_path / "8B", "Llama-3.1-8B")
     tgi, llama_cpp, vllm = judge(*({"model": str(tmp_path / "8B"), "engine": engine} for engine in ("tgi", "llama_cpp", "vllm")))
     assert {tgi["verdict"], llama_cpp["verdict"], vllm["verdict"]} == {"fits"}
     assert tgi["gpus"][0]["parts"]["weights"] == 15316
@@ -210,8 +165,9 @@ def test_what_is_wrong_with_one_hides_no_other(judge, tmp_path):
         ({"free_mib": [9000, 8000], "gpus": 4}, [9000, 8000]),
     ],
 )
-def test_where_it_runs(judge, place, free):
-    (entry,) = judge({"model": SAFE, "engine": "vllm"} | place)
+def test_where_it_runs(judge, tmp_path, place, free):
+    write_safetensors(tmp_path / "1B", "Llama-3.2-1B", layers=2)
+    (entry,) = judge({"model": str(tmp_path / "1B"), "engine": "vllm"} | place)
     assert [gpu["free_mib"] for gpu in entry["gpus"]] == free
 
 
@@ -224,7 +180,7 @@ def test_options_may_be_texts_as_templates_make_them(judge):
 
 def test_force_is_a_warning(judge):
     (entry,) = judge({"model": SAFE, "force": True})
-    assert entry["verdict"] == "fits" and not entry["forced"] and not judge.warnings
+    assert entry["verdict"] == "fits" and not entry["forced"] and "by force" not in json.dumps(judge.warnings)
     (entry,) = judge({"name": "alice", "model": SAFE, "free_mib": [10], "force": True})
     assert entry["verdict"] == "no" and entry["forced"]
     assert "alice goes on by force. Does not fit: " in json.dumps(judge.warnings)

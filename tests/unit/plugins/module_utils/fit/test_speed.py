@@ -23,7 +23,7 @@ def test_a_token_takes_the_experts_it_uses(models):
 
 def test_the_cache_is_read_as_far_as_a_layer_sees(models):
     assert speed.read_cache(models["8B"], 1000, 2, 2) == 1000 * 128 * 1024
-    assert speed.read_cache(models["gemma-9B"], 8000, 2, 1) == 8 * 256 * 3 * 21 * (8000 + 4096)
+    assert speed.read_cache(models["9B"], 8000, 2, 1) == 8 * 256 * 3 * 21 * (8000 + 4096)
 
 
 def test_the_bound_follows_the_bandwidth():

@@ -22,7 +22,7 @@ def test_weights_and_cache(models):
 
 
 def test_a_sliding_layer_keeps_its_window_and_a_step(models):
-    model = models["gemma-9B"]
+    model = models["9B"]
     cell = 2 * 8 * 256 * 2
     assert vllm._cache(model, 8192, 2048, 1, 2) == cell * (21 * 8192 + 21 * (6144 + 16))
     assert vllm._cache(model, 4096, 2048, 1, 2) == cell * 42 * 4096
