@@ -20,7 +20,8 @@ from .errors import UserError
 from .fit import llama_cpp, verdict
 from .fit.model import Model
 from .fit.safetensors import as_gguf
-from .fit.verdict import ENGINES, MIB, Alternative, Need, Place
+from .fit.shards import MIB
+from .fit.verdict import ENGINES, Alternative, Need, Place
 from .gpu import OFFERS
 
 # Quantisations by falling size, in which the next smaller one is looked for.
@@ -135,7 +136,7 @@ def _place(one: Deployment) -> Place:
     if offer is None:
         raise UserError(f"There is no GPU {one.gpu!r}{_nearest(one.gpu, [*cards, *OFFERS])}; memory can be given as free_mib, too.")
     if one.free_mib:
-        return Place(offer.gpu, tuple(mib * MIB for mib in one.free_mib), max(one.free_mib) * MIB)
+        return Place(offer.gpu, tuple(mib * MIB for mib in one.free_mib))
     share = one.share or 1
     gpus = one.gpus or (int(share) if share > 1 else offer.gpus if one.gpu in OFFERS and not one.share else 1)
     if share > 1 and share != gpus:

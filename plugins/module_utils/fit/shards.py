@@ -10,6 +10,7 @@ import math
 from ..errors import UserError
 from .model import Model, Tensor
 
+MIB, GIB = 2**20, 2**30
 # Weights that the file holds as numbers, which are held in 16 bits whatever their type there.
 _NUMBERS = frozenset({"F64", "F32", "F16", "BF16"})
 # Bytes of so many weights of a layer's matrices where they are quantised while they are loaded, by the engines' names. 4 bits
@@ -18,11 +19,16 @@ ON_LOAD = {"eetq": (1, 1), "fp8": (1, 1), "bitsandbytes-8bit": (1, 1), "bitsandb
 # As published under a name of its own: 4 bits, with a scale and a zero for 128 weights or fewer (AWQ, GPTQ). This is an upper bound.
 FOUR_BITS = "Q4_0"
 # Of several GPUs that share a model, in bytes on each; neither read nor measured.
-NCCL = {"NCCL buffers": 512 * 2**20}
+NCCL = {"NCCL buffers": 512 * MIB}
 
 
 class Refusal(UserError):
     """The engine would not start, or not serve what was asked, however much memory there is; as a sentence."""
+
+
+def in_words(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.0f} MiB"
 
 
 def shards(engine: str, option: str, wanted: int | None, gpus: int) -> int:

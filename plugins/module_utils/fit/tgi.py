@@ -11,9 +11,8 @@ from typing import NamedTuple
 from . import shards
 from .model import Model
 from .parts import Parts
-from .shards import Refusal
+from .shards import MIB, Refusal, in_words
 
-MIB = 2**20
 # Share of its memory that is counted on for the cache; the rest has CUDA graphs and fragments (server: models/globals.py, TGI_WIGGLE_ROOM).
 WIGGLE = 0.90
 # Tokens of a block of the cache (models/globals.py): of FlashInfer, and of FlashDecoding for heads of other sizes than
@@ -60,12 +59,12 @@ class Options(NamedTuple):
     cuda_memory_fraction: float | None = None
 
 
-def estimate(model: Model, options: Options, free: tuple[int, ...], card: int | None = None) -> tuple[Parts, ...]:
+def estimate(model: Model, options: Options, free: tuple[int, ...], card: int = 0) -> tuple[Parts, ...]:
     """Bytes on each GPU.
 
     Args:
         free: bytes that the deployment has of each GPU.
-        card: bytes of a whole card, where the deployment has a share; else it has all that is free.
+        card: bytes of a whole card; 0 where what is free of each is all there is.
 
     Raises:
         Refusal: TGI would not start with these options.
@@ -94,16 +93,17 @@ def estimate(model: Model, options: Options, free: tuple[int, ...], card: int | 
     weights = shards.weights(model, gpus, ON_LOAD.get(quantize or ""), output_copied=True)
     parts = []
     for bytes_free in free[:gpus]:
-        fraction = options.cuda_memory_fraction or bytes_free / (card or bytes_free)
-        own = fraction * (card or bytes_free)
+        whole = card or bytes_free
+        fraction = options.cuda_memory_fraction or bytes_free / whole
+        own = fraction * whole
         if own > bytes_free * 1.001:  # of a rounded fraction
             raise Refusal(
-                f"cuda_memory_fraction {fraction:g} is {_gib(own)} of the card, and the deployment has {_gib(bytes_free)}: "
-                f"set it to {math.floor(bytes_free / (card or bytes_free) * 100) / 100:g}."
+                f"cuda_memory_fraction {fraction:g} is {in_words(own)} of the card, and the deployment has {in_words(bytes_free)}: "
+                f"set it to {math.floor(bytes_free / whole * 100) / 100:g}."
             )
         # TGI takes what is free on the card for what is free of its share (import_utils.py: get_cuda_free_memory). Where the
         # neighbours hold theirs, that leaves less than its share or nothing, and the cache stays as the warm-up made it.
-        left = bytes_free if blocks <= warm else card or bytes_free
+        left = bytes_free if blocks <= warm else whole
         parts.append(
             Parts(
                 weights=weights,
@@ -136,7 +136,3 @@ def _compute(model: Model, tokens: int, gpus: int) -> int:
     layer = 4 * width / gpus + 3 * model.embedding
     logits = model.vocabulary * (1 + (1 / gpus if gpus > 1 else 0))
     return WORKSPACE + math.ceil(2 * tokens * (layer + logits))
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"

@@ -15,8 +15,8 @@ from ..gpu import OFFERS
 from . import llama_cpp, shards, speed, tgi, vllm
 from .model import BLOCKS, Model
 from .parts import Parts
+from .shards import MIB, in_words
 
-MIB, GIB = 2**20, 2**30
 # Contexts are proposed in steps of so many tokens, to which llama.cpp pads them.
 STEP = 256
 
@@ -63,12 +63,12 @@ class Place(NamedTuple):
     Attributes:
         gpu: name of the cards.
         free: bytes that the deployment has of each.
-        card: bytes of a whole card.
+        card: bytes of a whole card; 0 where what is free of each is taken for all there is.
     """
 
     gpu: str
     free: tuple[int, ...]
-    card: int
+    card: int = 0
 
 
 class Need(NamedTuple):
@@ -236,11 +236,6 @@ def tokens_per_second(need: Need) -> float | None:
         size = speed.read_weights(need.model, lambda tensor: shards.held(tensor, quantisation))
         at_once = getattr(options, engine.gpus) or len(need.place.free)
     return speed.bound(need.place.gpu, size + speed.read_cache(need.model, context / 2, key, value), at_once)
-
-
-def in_words(size: float) -> str:
-    """Bytes for people."""
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.0f} MiB"
 
 
 def _largest(most: int, good: Callable[[int], bool]) -> int:

@@ -11,9 +11,8 @@ from typing import NamedTuple
 from . import shards
 from .model import Model
 from .parts import Parts
-from .shards import Refusal
+from .shards import MIB, Refusal, in_words
 
-MIB = 2**20
 # Share of the card that it takes, by default (vllm/config/cache.py: gpu_memory_utilization).
 UTILIZATION = 0.92
 # Tokens of a block of the cache (vllm/config/cache.py: DEFAULT_BLOCK_SIZE).
@@ -57,7 +56,7 @@ class Options(NamedTuple):
     quantization: str | None = None
 
 
-def estimate(model: Model, options: Options, free: tuple[int, ...], card: int | None = None) -> tuple[Parts, ...]:
+def estimate(model: Model, options: Options, free: tuple[int, ...], card: int = 0) -> tuple[Parts, ...]:
     """Bytes on each GPU; arguments as for tgi.estimate.
 
     Raises:
@@ -85,8 +84,8 @@ def estimate(model: Model, options: Options, free: tuple[int, ...], card: int | 
         wanted = (options.gpu_memory_utilization or UTILIZATION * bytes_free / whole) * whole
         if wanted > bytes_free:
             raise Refusal(
-                f"vLLM does not start, since gpu_memory_utilization {wanted / whole:g} is {wanted / 2**30:.1f} GiB of the card, "
-                f"and the deployment has {bytes_free / 2**30:.1f} GiB: "
+                f"vLLM does not start, since gpu_memory_utilization {wanted / whole:g} is {in_words(wanted)} of the card, "
+                f"and the deployment has {in_words(bytes_free)}: "
                 f"set it to {math.floor(UTILIZATION * bytes_free / whole * 100) / 100:g}."
             )
         parts.append(

@@ -6,8 +6,7 @@ import pytest
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.fit import shards, tgi
 
-MIB = 2**20
-CARD = 45404 * MIB
+CARD = 45404 * shards.MIB
 
 
 def test_weights_are_held_in_16_bits_and_shared(models):
@@ -37,6 +36,8 @@ def test_the_cache_has_room_for_the_requests(models):
 def test_a_tenth_of_the_card_is_kept_free(models):
     (parts,) = tgi.estimate(models["8B"], tgi.Options(8192), (CARD,))
     assert parts.context == pytest.approx(CARD / 10, abs=2)
+    uneven = tgi.estimate(models["8B"], tgi.Options(8192, 4), (CARD, CARD // 2))
+    assert [parts.context for parts in uneven] == pytest.approx([CARD / 10, CARD / 20], abs=2)
     (half,) = tgi.estimate(models["8B"], tgi.Options(8192), (CARD // 2,), CARD)
     assert half.context == pytest.approx(CARD / 20, abs=2)
     (told,) = tgi.estimate(models["8B"], tgi.Options(8192, cuda_memory_fraction=0.5), (CARD,))

@@ -9,7 +9,8 @@ import pytest
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.fit import llama_cpp, tgi, verdict, vllm
-from ansible_collections.selfhosted.llm.plugins.module_utils.fit.verdict import MIB, Alternative, Need, Place
+from ansible_collections.selfhosted.llm.plugins.module_utils.fit.shards import MIB
+from ansible_collections.selfhosted.llm.plugins.module_utils.fit.verdict import Alternative, Need, Place
 
 CARD = 45404 * MIB
 OPTIONS = {"llama_cpp": llama_cpp.Options, "tgi": tgi.Options, "vllm": vllm.Options}

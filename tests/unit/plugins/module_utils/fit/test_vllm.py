@@ -6,8 +6,7 @@ import pytest
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.fit import shards, vllm
 
-MIB = 2**20
-CARD = 45404 * MIB
+CARD = 45404 * shards.MIB
 
 
 def test_weights_and_cache(models):
