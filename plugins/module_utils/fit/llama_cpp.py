@@ -19,8 +19,8 @@ MIB = 1 << 20
 
 # Measured. What a process takes of a card that holds no buffer of it: CUDA's context, cuBLAS' handle, kernels.
 CONTEXT = 598 * MIB
-# Measured. What CUDA's pool has after the first prompts, for 512 tokens at once; it grows with their number.
-POOL = 16 * MIB
+# Measured. What CUDA's pool has after the first prompts, and how much more for each token of a ubatch.
+POOL, POOL_PER_TOKEN = 10 * MIB, 11 << 10
 # Measured. cuBLAS' workspace, once a matrix that is not quantised is multiplied (F16 models, routers of experts, attention without fa).
 CUBLAS = 98 * MIB
 # Not measured: how much more another card or CUDA than those may take. Fewer multiprocessors take less, so this is generous.
@@ -72,13 +72,13 @@ def estimate(model: Model, options: Options, free: tuple[int, ...]) -> tuple[Par
     Raises:
         ModelError: the options are none that llama.cpp takes.
     """
-    _check(options)
+    _check(options, len(free))
     places = _places(model, options, free)
     cells = _cells(model, options)
     kinds = options.ctk.upper(), options.ctv.upper()
     return tuple(
         Parts(
-            weights=sum(_weights(model, places, gpu)),
+            weights=_weights(model, places, gpu),
             kv=sum(sum(_kv(model, layer, cells, kinds)) for layer, place in enumerate(places[:-1]) if place == gpu),
             compute=_compute(model, options, places, gpu, cells),
             context=CONTEXT,
@@ -88,7 +88,9 @@ def estimate(model: Model, options: Options, free: tuple[int, ...]) -> tuple[Par
     )
 
 
-def _check(options: Options) -> None:
+def _check(options: Options, gpus: int) -> None:
+    if options.tensor_split and (len(options.tensor_split) != gpus or sum(options.tensor_split) <= 0 or min(options.tensor_split) < 0):
+        raise ModelError(f"tensor_split: {options.tensor_split} must have a share for each of {gpus} GPUs, none below 0 and one above.")
     for name in ("ctk", "ctv"):
         if getattr(options, name).upper() not in BLOCKS:
             raise ModelError(f"{name}: llama.cpp has no cache of the type {getattr(options, name)!r}; f16 and q8_0 are usual.")
@@ -145,14 +147,14 @@ def _compute(model: Model, options: Options, places: list[int | None], gpu: int,
     The buffer holds what lives at the same time at the worst moment of a graph of ubatch tokens: in the feed-forward part or in
     the attention, beside the residual stream, the inputs and the masks.
     """
-    if gpu not in places:
+    offloaded = None in places and gpu == 0  # the first GPU computes the prompts of layers in main memory, too
+    if gpu not in places and not offloaded:
         return 0
     tokens = min(options.ubatch, options.ctx)
     unit = 4 * tokens
     width = max(model.embedding, max(model.heads) * model.key_size)
     several = len({place for place in places if place is not None}) > 1
     pipelined = several and None not in places
-    offloaded = None in places
     # A mask has an entry for each token and each cell of a stream.
     masks = tokens * (2 if options.fa else 4) * (cells.full + (cells.sliding if any(model.sliding) else 0))
     inputs = (COPIES if pipelined else 1) * (masks + unit * model.embedding)
@@ -171,7 +173,7 @@ def _compute(model: Model, options: Options, places: list[int | None], gpu: int,
         size
         for layer in range(model.layers)
         for size, kind in zip(_kv(model, layer, cells, ("F16", "F16")), (options.ctk, options.ctv), strict=True)
-        if options.fa and BLOCKS[kind.upper()][1] > 1 or places[layer] is None
+        if options.fa and BLOCKS[kind.upper()][1] > 1 or offloaded and places[layer] is None
     ]
     if copies:
         attention += 2 * max(copies)
@@ -184,7 +186,7 @@ def _compute(model: Model, options: Options, places: list[int | None], gpu: int,
 def _pool(model: Model, options: Options, tokens: int, cells: Cells) -> int:
     """Bytes that CUDA's pool and cuBLAS have after the first prompts."""
     plain = any(len(tensor.shape) > 1 and BLOCKS[tensor.kind][1] == 1 and tensor.name.startswith("blk.") for tensor in model.tensors)
-    total = POOL * tokens // 512 + (CUBLAS if plain or not options.fa else 0)
+    total = POOL + POOL_PER_TOKEN * tokens + (CUBLAS if plain or not options.fa else 0)
     if not options.fa:  # the scores again, as f16
         total += 2 * tokens * max(model.heads) * cells.full
     return total
