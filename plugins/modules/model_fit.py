@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: model_fit
 short_description: Say whether models fit their GPUs before anything is deployed
-version_added: 0.3.0
+version_added: 0.2.0
 author: selfhosted.llm contributors (@selfhosted-llm)
 description:
   - Calculates what each deployment takes of each GPU from the model's tensors and the engine's rules, says whether it fits with the
