@@ -18,7 +18,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import M
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.platform import Record, read_record
 from ansible_collections.selfhosted.llm.plugins.module_utils.weights import in_words
-from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
+from ansible_collections.selfhosted.llm.plugins.plugin_utils import fitting, models
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.preflight import Preflight
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.table import table
@@ -29,6 +29,7 @@ class ActionModule(Preflight):
 
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
+        _checked, args = self.validate_argument_spec({"refuse": {"type": "bool", "default": True}})
         values = self.checked_values(task_vars)
         record, engineers = self._clusters(values)
         self.stop_on_problems()
@@ -36,21 +37,29 @@ class ActionModule(Preflight):
         self.stop_on_problems()
         wanted = [models.Wanted(host, mine["engine"], mine) for host, mine in values.items()]
         found = models.find(wanted, {host: live[mine["engineer"]] for host, mine in values.items()})
-        deployments, rows, notes = {}, [], []
+        fits = fitting.judge(wanted, {host: model for host, model in found.items() if isinstance(model, models.Found)})
+        deployments, notes = {}, []
         for model in wanted:
             engineer = engineers[model.values["engineer"]]
             try:
                 deployment, note = self._deployment(model, found[model.host], record, engineer, live[engineer.name])
+                note = " ".join(filter(None, (note, _fit_note(fits[model.host], args["refuse"]))))
             except UserError as error:
                 self.problems.append(f"{model.host}: {error}")
                 continue
-            deployments[model.host] = deployment
-            rows.append(_row(model.host, found[model.host], deployment["job"], live[engineer.name]))
+            speed = fits[model.host]["tokens_per_second"] or 0.0
+            deployments[model.host] = deployment | {"fit": fits[model.host], "tokens_per_second": speed}
             notes += [f"{model.host}: {note}"] if note else []
         self.stop_on_problems()
-        for line in table(rows):
-            Display().display(line)
-        return result | {"changed": False, "deployments": deployments, "warnings": notes}
+        if args["refuse"]:  # else selfhosted.llm.plan_report shows it
+            for line in table([_row(host, deployment) for host, deployment in deployments.items()]):
+                Display().display(line)
+        return result | {"changed": False, "deployments": deployments, "platform": self._platform(engineers), "warnings": notes}
+
+    def _platform(self, engineers: dict[str, Engineer]) -> str:
+        """The platform's name, or the address of its API server."""
+        clusters = self._task_vars["groups"].get("sks_clusters")
+        return clusters[0] if clusters else next((engineer.kube.server for engineer in engineers.values() if engineer.kube), "")
 
     def _clusters(self, values: dict[str, dict]) -> tuple[Record, dict[str, Engineer]]:
         """The platform's record, and the engineers on their clusters by name.
@@ -113,6 +122,7 @@ class ActionModule(Preflight):
             note = " ".join(filter(None, (note, _shared(engineer, values))))
         _check_size(values.get("llm_volume_size"), weights.room)
         files = [file._asdict() for file in weights.files]
+        job = f"{volume}-{_fingerprint(volume, snapshot.repo, snapshot.commit, files, weights.quant)}"
         served = next((obj for obj in live if obj["kind"] == "Deployment" and obj["metadata"]["name"] == model.host), {"metadata": {}})
         return {
             "engine": model.engine,
@@ -127,7 +137,10 @@ class ActionModule(Preflight):
             "bytes": weights.size,
             "room": weights.room,
             "volume": volume,
-            "job": f"{volume}-{_fingerprint(volume, snapshot.repo, snapshot.commit, files, weights.quant)}",
+            "job": job,
+            "in_place": any(obj["kind"] == "Job" and obj["metadata"]["name"] == job and ready.is_complete(obj) for obj in live),
+            "licence": snapshot.licence,
+            "engineer": engineer.name,
             "pool": placement.pool,
             "slots": placement.slots,
             "share": gpu.describe(values["llm_gpu"]),
@@ -152,16 +165,28 @@ def _check_size(quantity: str | None, room: int) -> None:
         raise UserError(f"llm_volume_size: {quantity!r} is no size: write for example 20Gi.") from None
 
 
-def _row(host: str, found: models.Found, job: str, live: list[dict]) -> dict[str, str]:
+def _fit_note(fit: dict, refuse: bool) -> str:
+    """A note on the verdict where it is not plain; a UserError where it is no."""
+    if fit["verdict"] == "fits" or not refuse:
+        return ""
+    instead = f" What would fit: {'; '.join(proposal['change'] for proposal in fit['proposals'])}." if fit["proposals"] else ""
+    if fit["verdict"] == "no" and not fit["forced"]:
+        raise UserError(f"llm_model: {fit['message']}{instead} llm_force deploys it all the same.")
+    return f"{fit['message']}{instead}"
+
+
+def _row(host: str, deployment: dict) -> dict[str, str]:
     """The deployment's line in the plan's table."""
-    in_place = any(obj["kind"] == "Job" and obj["metadata"]["name"] == job and ready.is_complete(obj) for obj in live)
-    weights = found.weights
+    taken = sum(gpu["total_mib"] for gpu in deployment["fit"]["gpus"])
+    given = sum(gpu["free_mib"] for gpu in deployment["fit"]["gpus"])
     return {
         "deployment": host,
-        "model": f"{found.snapshot.repo}@{found.snapshot.commit[:7]}",
-        "licence": found.snapshot.licence or "-",
-        "weights": in_words(weights.size) + (f", made into {weights.quant}" if weights.quant else ""),
-        "where": "on the volume" if in_place else "to download",
+        "model": f"{deployment['repo']}@{deployment['commit'][:7]}",
+        "licence": deployment["licence"] or "-",
+        "weights": in_words(deployment["bytes"]) + (f", made into {deployment['quant']}" if deployment["quant"] else ""),
+        "where": "on the volume" if deployment["in_place"] else "to download",
+        "GPU": f"{taken / 1024:.1f} of {given / 1024:.1f} GiB" if given else deployment["share"],
+        "verdict": deployment["fit"]["verdict"],
     }
 
 

@@ -13,6 +13,8 @@ author: selfhosted.llm contributors (@selfhosted-llm)
 description:
   - Checks the inventories against each other, every deployment's variables against the argument specs of its roles, the engineers'
     kubeconfigs, the GPU shares against the platform's pools, and the models against the hub; all problems are reported at once.
+  - Calculates whether each model fits its share of the GPUs (M(selfhosted.llm.model_fit)). What does not is refused, with the
+    arithmetic and what would fit, unless C(llm_force) says otherwise.
   - Runs once for all hosts of the play. Writes nothing. Prints a table of the models.
   - A model that is locked (M(selfhosted.llm.lock)) is taken as locked, and it is said where its revision has moved. Where the hub
     does not answer, what is locked or was downloaded before is taken, with a warning.
@@ -20,6 +22,12 @@ description:
 extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
+options:
+  refuse:
+    description: Refuse deployments that do not fit. Else they are planned like the others, and no table is printed.
+    type: bool
+    default: true
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -75,6 +83,18 @@ deployments:
     job:
       description: Name of the download Job.
       type: str
+    in_place:
+      description: Whether that Job is complete.
+      type: bool
+    licence:
+      description: The model's licence; empty where it declares none.
+      type: str
+    engineer:
+      description: The engineer's name.
+      type: str
+    fit:
+      description: What M(selfhosted.llm.model_fit) returns of it; proposals as lines of an inventory.
+      type: dict
     pool:
       description: The pool's record.
       type: dict
@@ -90,4 +110,8 @@ deployments:
     asleep:
       description: Whether the platform's GPU pools sleep, so that nothing can run now.
       type: bool
+platform:
+  description: Name of the platform, or the address of its API server.
+  returned: success
+  type: str
 """

@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether deployments fit their GPU shares, in the terms of their inventories."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from ansible_collections.selfhosted.llm.plugins.module_utils import hub, model_fit
+from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
+
+CACHE = "~/.cache/selfhosted-llm"
+# Arguments of llama-server that change what it takes, by the option of fit.llama_cpp, and one that stands alone.
+LLAMA_CPP = {
+    "ctk": ("-ctk", "--cache-type-k"),
+    "ctv": ("-ctv", "--cache-type-v"),
+    "fa": ("-fa", "--flash-attn"),
+    "ubatch": ("-ub", "--ubatch-size"),
+    "tensor_split": ("-ts", "--tensor-split"),
+    "split_mode": ("-sm", "--split-mode"),
+}
+UNIFIED = ("-kvu", "--kv-unified")
+# What a proposal changes, as the inventory calls it.
+VARIABLES = {
+    "model": "llm_model",
+    "share": "llm_gpu",
+    "max_total_tokens": "llm_context",
+    "np": "llm_slots",
+    "max_concurrent_requests": "llm_slots",
+    "ngl": "llama_cpp_gpu_layers",
+    "quantize": "tgi_quantize",
+}
+
+
+def judge(wanted: list[models.Wanted], found: dict[str, models.Found]) -> dict[str, dict]:
+    """What model_fit returns of each deployment that was found, with proposals as lines of an inventory."""
+    groups: dict[model_fit.Source, list[models.Wanted]] = defaultdict(list)
+    for model in wanted:
+        if model.host in found:
+            groups[model_fit.Source(model.question.endpoint, model.question.token, CACHE)].append(model)
+    judged = {}
+    for source, mine in groups.items():
+        snapshots: dict[hub.Question, Any] = {source.question(_asked(model)): found[model.host].snapshot for model in mine}
+        entries = model_fit.judge_all([_asked(model)._asdict() for model in mine], source, snapshots)
+        for model, entry in zip(mine, entries, strict=True):
+            proposals = [
+                {"what": proposal["what"], "change": _in_variables(proposal["change"], model.values), "verdict": proposal["verdict"]}
+                for proposal in entry["proposals"]
+            ]
+            judged[model.host] = entry | {"proposals": proposals}
+    return judged
+
+
+def _asked(model: models.Wanted) -> model_fit.Deployment:
+    """A deployment as model_fit is asked of it."""
+    values = model.values
+    options: dict[str, Any] = {"max_total_tokens": values["llm_context"], "max_concurrent_requests": values["llm_slots"]}
+    if model.engine == "llama_cpp":
+        options = {"ctx": values["llm_context"] * values["llm_slots"], "np": values["llm_slots"]}
+        options |= {"ngl": values["llama_cpp_gpu_layers"]} | _arguments(values["llm_extra_args"])
+    elif model.engine == "tgi":
+        options |= {"max_batch_prefill_tokens": values["llm_context"], "quantize": values.get("tgi_quantize")}
+    return model_fit.Deployment(
+        model=values["llm_model"],
+        engine=model.engine,
+        name=model.host,
+        revision=values["llm_revision"],
+        options=options,
+        share=values["llm_gpu"],
+        force=values["llm_force"],
+    )
+
+
+def _arguments(arguments: list[str]) -> dict[str, Any]:
+    """Options that additional arguments of llama-server set."""
+    found: dict[str, Any] = {"kv_unified": True} if set(UNIFIED) & set(arguments) else {}
+    names = {spelling: name for name, spellings in LLAMA_CPP.items() for spelling in spellings}
+    return found | {names[argument]: value for argument, value in zip(arguments, arguments[1:], strict=False) if argument in names}
+
+
+def _in_variables(change: dict, values: dict) -> str:
+    """A proposal's change as one writes it into the inventory."""
+    flat = {key: value for key, value in change.items() if key != "options"} | change.get("options", {})
+    lines = [f"{VARIABLES[key]}: {value}" for key, value in flat.items() if key in VARIABLES]
+    if "ctx" in flat:
+        lines.append(f"llm_context: {flat['ctx'] // flat.get('np', values['llm_slots'])}")
+    if "gpus" in flat and "share" not in flat:
+        lines.append(f"llm_gpu: {flat['gpus']}")
+    if "engine" in flat:
+        lines.append(f"in the group {flat['engine']}")
+    return ", ".join(dict.fromkeys(lines))
