@@ -102,6 +102,16 @@ qwen3-0.6b-Q8_0 -c 40960 -np 4
 gpt-oss-20b-MXFP4 -c 32768 -np 1 -ub 2048
 gpt-oss-20b-MXFP4 -c 8192 -np 1 -fa off
 llama-3.1-70b-Q4_K_M -c 8192 -np 1 -ngl 40
+llama-3.1-8b-Q4_K_M -c 65536 -np 1 -ngl 16
+qwen2.5-7b-Q4_K_M -c 32768 -np 1 -ngl 20 -ctk q8_0 -ctv q8_0
+gemma-2-9b-Q4_K_M -c 16384 -np 2 -ngl 30
+qwen3-30b-a3b-Q4_K_M -c 32768 -np 1 -ngl 10
+mixtral-8x7b-Q4_K_M -c 32768 -np 4
+phi-3-mini-4k-Q4_K_M -c 16384 -np 1 -ub 1024
+llama-3.2-1b-Q4_0 -c 131072 -np 16
+gemma-3-12b-Q4_K_M -c 131072 -np 8 -ctk q8_0 -ctv q8_0
+mistral-7b-v0.3-Q6_K -c 32768 -np 1 -ngl 20 -fa off
+llama-3.1-8b-Q8_0 -c 16384 -np 2 -ub 1024
 """
 # On two GPUs
 PAIR = """
