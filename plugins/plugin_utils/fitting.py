@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from typing import Any
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import hub, model_fit
 from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
 
-CACHE = "~/.cache/selfhosted-llm"
+CACHE = os.path.expanduser("~/.cache/selfhosted-llm")
 # Arguments of llama-server that change what it takes, by the option of fit.llama_cpp, and one that stands alone.
 LLAMA_CPP = {
     "ctk": ("-ctk", "--cache-type-k"),

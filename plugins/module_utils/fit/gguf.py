@@ -15,7 +15,7 @@ from collections.abc import Generator, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from .model import BLOCKS, Model, ModelError, Tensor
+from .model import BLOCKS, Model, ModelError, Tensor, is_whole
 
 # A part of a file: its first byte, and the number of bytes.
 Range = tuple[int, int]
@@ -123,12 +123,12 @@ def model(parts: Sequence[Header]) -> Model:
     def checked(name: str, value: object, least: int) -> int:
         if value is None:
             raise ModelError(f"It has no {architecture}.{name}.")
-        if type(value) is not int or not least <= value < 1 << 31:
+        if not is_whole(value) or not least <= value < 1 << 31:
             raise ModelError(f"Its {architecture}.{name} is {value!s:.40}, which is not possible.")
         return value
 
     layers = values.get(f"{architecture}.block_count")
-    if type(layers) is not int or not 0 < layers <= LAYERS:
+    if not is_whole(layers) or not 0 < layers <= LAYERS:
         raise ModelError(f"Its {architecture}.block_count is {layers!s:.40}, where 1 to {LAYERS} layers are possible.")
 
     def each(name: str, default: int | None = None, least: int = 0) -> tuple[int, ...]:
@@ -191,7 +191,7 @@ def slides(architecture: str, layers: int, window: object = None, pattern: objec
     window = default if window is None else window
     if default is None or architecture == "exaone4" and layers != 64 or window == 0:
         return 0, (False,) * layers
-    if type(window) is not int or not 0 < window < 1 << 31:
+    if not is_whole(window) or not 0 < window < 1 << 31:
         raise ModelError(f"Its sliding window is {window!s:.40}, which is not possible.")
     window = _WINDOWS.get(architecture, window)
     if isinstance(pattern, tuple):
@@ -199,7 +199,7 @@ def slides(architecture: str, layers: int, window: object = None, pattern: objec
             raise ModelError("The pattern of its sliding windows has more flags than there can be layers.")
         return window, tuple(bool(flag) for flag in (pattern + (False,) * layers)[:layers])
     every = every if pattern is None else pattern
-    if type(every) is not int or every < 0 or pattern is None and not every:
+    if not is_whole(every) or every < 0 or pattern is None and not every:
         raise ModelError(f"The pattern of its sliding windows is {pattern!s:.40}, which is not possible.")
     if every == 0:
         return window, (True,) * layers
@@ -308,7 +308,7 @@ def _parse(cursor: _Cursor) -> Wants:
         raise ModelError(f"It claims {tensor_count} tensors and {key_count} keys, where {TENSORS} and {KEYS} are possible.")
     values: dict[str, int | float | str | tuple] = {}
     counts: dict[str, int] = {}
-    for _ in range(key_count):
+    for _number in range(key_count):
         key = yield from cursor.text(1 << 16)
         kind = yield from cursor.number("I")
         if kind == _STRING:
@@ -337,11 +337,11 @@ def _parse(cursor: _Cursor) -> Wants:
         else:
             raise ModelError(f"Its {key!r:.80} is of the type {kind}, which is not possible.")
     alignment = values.get("general.alignment", 32)
-    if type(alignment) is not int or not 0 < alignment <= LARGEST or alignment & (alignment - 1):
+    if not is_whole(alignment) or not 0 < alignment <= LARGEST or alignment & (alignment - 1):
         raise ModelError(f"Its alignment is {alignment!s:.40}, which is not possible.")
     tensors: dict[str, Tensor] = {}
     needed = end = 0
-    for _ in range(tensor_count):
+    for _number in range(tensor_count):
         name = yield from cursor.text(NAME)
         dimensions = yield from cursor.number("I")
         if not 1 <= dimensions <= 4:

@@ -27,6 +27,11 @@ class ModelError(UserError):
     """A file that describes no model that can be planned with, as a sentence."""
 
 
+def is_whole(value: object) -> bool:
+    """Whether what a file has is a whole number; JSON's true is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 class Tensor(NamedTuple):
     """One tensor.
 

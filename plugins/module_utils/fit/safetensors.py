@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from .gguf import LAYERS, TENSORS, Range, slides
-from .model import BLOCKS, Model, ModelError, Tensor
+from .model import BLOCKS, Model, ModelError, Tensor, is_whole
 
 # Type and shape (the contiguous dimension last) of tensors by their names.
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
@@ -79,7 +79,7 @@ def parse(size: int) -> Generator[list[Range], list[bytes], Shapes]:
             case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)]}:
                 if dtype not in BLOCKS or BLOCKS[dtype][1] != 1:
                     raise ModelError(f"Its tensor {name!r:.80} is of the type {dtype!r:.40}, which is not known.")
-                if len(shape) > 8 or any(type(one) is not int or not 0 <= one < 1 << 40 for one in shape):
+                if len(shape) > 8 or any(not is_whole(one) or not 0 <= one < 1 << 40 for one in shape):
                     raise ModelError(f"Its tensor {name!r:.80} has a shape that is not possible.")
                 if not 0 <= start <= end <= size - 8 - length or end - start != math.prod(shape) * BLOCKS[dtype][0]:
                     raise ModelError(f"Its tensor {name!r:.80} is not in the file: it is damaged, or was not downloaded to its end.")
@@ -112,7 +112,7 @@ def model(config: bytes, files: Iterable[Shapes]) -> Model:
         value = next((text[name] for name in names if text.get(name) is not None), default)
         if value is None:
             raise ModelError(f"config.json has no {names[0]}.")
-        if type(value) is not int or not least <= value < 1 << 31:
+        if not is_whole(value) or not least <= value < 1 << 31:
             raise ModelError(f"config.json says {names[0]}: {value!s:.40}, which is not possible.")
         return value
 

@@ -132,7 +132,7 @@ def _compute(model: Model, tokens: int, gpus: int) -> int:
     Gate and up as one, the activated gate, and its product with up (flash_llama_modeling.py: LlamaMLP), beside residual, input
     and normalised input; logits of all GPUs beside a GPU's own (layers/tensor_parallel.py: TensorParallelHead).
     """
-    width = max(max(model.feed_forward), model.expert_feed_forward * model.experts_used)
+    width = max(*model.feed_forward, model.expert_feed_forward * model.experts_used)
     layer = 4 * width / gpus + 3 * model.embedding
     logits = model.vocabulary * (1 + (1 / gpus if gpus > 1 else 0))
     return WORKSPACE + math.ceil(2 * tokens * (layer + logits))

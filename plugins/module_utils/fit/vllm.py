@@ -73,7 +73,7 @@ def estimate(model: Model, options: Options, free: tuple[int, ...], card: int = 
         raise Refusal(f"kv_cache_dtype {options.kv_cache_dtype!r} is not planned for: set it to one of {', '.join(CACHE)}.")
     context = options.max_model_len or model.context
     tokens = options.max_num_batched_tokens or BATCHED_TOKENS
-    width = max(max(model.feed_forward), model.expert_feed_forward * model.experts_used)
+    width = max(*model.feed_forward, model.expert_feed_forward * model.experts_used)
     weights = shards.weights(model, gpus, ON_LOAD.get(options.quantization or ""))
     # The widest point of a layer (gate and up as one, their product, residual, input, normalised input), and a sampled batch.
     compute = math.ceil(2 * tokens * (3 * width / gpus + 3 * model.embedding))
