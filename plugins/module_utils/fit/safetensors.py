@@ -76,7 +76,7 @@ def parse(size: int) -> Generator[list[Range], list[bytes], Shapes]:
         if name == "__metadata__":
             continue
         match entry:
-            case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [int(start), int(end)]}:
+            case {"dtype": str() as dtype, "shape": list() as shape, "data_offsets": [int() as start, int() as end]}:
                 if dtype not in BLOCKS or BLOCKS[dtype][1] != 1:
                     raise ModelError(f"Its tensor {name!r:.80} is of the type {dtype!r:.40}, which is not known.")
                 if len(shape) > 8 or any(not is_whole(one) or not 0 <= one < 1 << 40 for one in shape):
