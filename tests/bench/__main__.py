@@ -24,7 +24,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import B
 from tests.sandbox import build
 from tests.sandbox.progress import SandboxError, run, say
 
-from . import COLLECTIONS, REPOSITORY, models, objects, platform, programs
+from . import COLLECTIONS, REPOSITORY, fit, models, objects, platform, programs
 from .contestants import MODEL, OTHERS, Contestant, Ours
 from .server import Server
 
@@ -229,8 +229,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # with the servers that it started
     start = time.monotonic()
     try:
-        calls, looked_up = platform.measure(), models.measure()
-        asked = platform.goals(calls) | models.goals(looked_up)
+        calls, looked_up, judged = platform.measure(), models.measure(), fit.measure()
+        asked = platform.goals(calls) | models.goals(looked_up) | fit.goals(judged)
         if options.asked:
             tell(asked)
             return 0
@@ -239,10 +239,11 @@ def main() -> int:
                 for round_ in range(SAMPLES if size == 1 else 1):
                     bench.measure(size, round_)
             results = bench.results
+        compared = fit.compare()
     except SandboxError as error:
         print(error, file=sys.stderr)
         return 1
-    print("\n".join(tables(results)))
+    print("\n".join([*tables(results), *fit.table(compared)]))
     held = goals(results) | asked
     tell(held)
     RESULT.parent.mkdir(exist_ok=True)
@@ -253,6 +254,8 @@ def main() -> int:
                     for (size, phase, name), value in results.items()],
         "platform": calls,
         "models": looked_up,
+        "fit": judged,
+        "estimates": compared,
         "goals": held,
     }, indent=1) + "\n")
     print(f"\n{RESULT.relative_to(REPOSITORY)} has all samples. Nothing runs on this API server: replicas are 0.")
