@@ -58,7 +58,7 @@ e2e: .sandbox/env ## the demo, and what must hold after it
 	@$(PYTHON) -m tests.sandbox up
 FORCE:
 
-bench: .venv/pins.txt ## speed beside kubectl, helm and kubernetes.core on the same objects; calls to Exoscale and the hub
+bench: .venv/pins.txt ## speed beside kubectl, helm and kubernetes.core on the same objects; calls to Exoscale and the hub; the fit planner beside gguf-parser-go
 	@$(PYTHON) -m tests.bench
 
 requirements: .venv/pins.txt ## pin anew what tests/requirements/dev.in asks for

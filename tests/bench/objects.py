@@ -29,7 +29,7 @@ def _owned(fields: dict, live: Any) -> Any:
     if not inner:
         return live
     if next(iter(inner)).startswith("f:"):
-        return {key[2:]: _owned(value, live[key[2:]]) for key, value in inner.items()}
+        return {key[2:]: _owned(value, live[key[2:]]) for key, value in inner.items() if key[2:] in live}  # an empty value is not kept
     if next(iter(inner)).startswith("v:"):
         return [json.loads(key[2:]) for key in inner]
     keyed = [(json.loads(key[2:]), value) for key, value in inner.items()]
