@@ -70,6 +70,7 @@ def _asked(model: models.Wanted) -> model_fit.Deployment:
         revision=values["llm_revision"],
         options=options,
         share=values["llm_gpu"],
+        margin_mib=values.get("llm_fit_margin_mib"),
         force=values["llm_force"],
     )
 
