@@ -37,7 +37,7 @@ class ActionModule(Preflight):
         self.stop_on_problems()
         wanted = [models.Wanted(host, mine["engine"], mine) for host, mine in values.items()]
         found = models.find(wanted, {host: live[mine["engineer"]] for host, mine in values.items()})
-        fits = fitting.judge(wanted, {host: model for host, model in found.items() if isinstance(model, models.Found)})
+        fits = fitting.judge(wanted, {host: model for host, model in found.items() if isinstance(model, models.Found)}, record.pools)
         deployments, notes = {}, []
         for model in wanted:
             engineer = engineers[model.values["engineer"]]

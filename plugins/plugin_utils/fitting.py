@@ -9,7 +9,7 @@ import os
 from collections import defaultdict
 from typing import Any
 
-from ansible_collections.selfhosted.llm.plugins.module_utils import hub, model_fit
+from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, hub, model_fit
 from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
 
 CACHE = os.path.expanduser("~/.cache/selfhosted-llm")
@@ -26,7 +26,6 @@ UNIFIED = ("-kvu", "--kv-unified")
 # What a proposal changes, as the inventory calls it.
 VARIABLES = {
     "model": "llm_model",
-    "share": "llm_gpu",
     "max_total_tokens": "llm_context",
     "np": "llm_slots",
     "max_concurrent_requests": "llm_slots",
@@ -35,8 +34,12 @@ VARIABLES = {
 }
 
 
-def judge(wanted: list[models.Wanted], found: dict[str, models.Found]) -> dict[str, dict]:
-    """What model_fit returns of each deployment that was found, with proposals as lines of an inventory."""
+def judge(wanted: list[models.Wanted], found: dict[str, models.Found], pools: list[dict]) -> dict[str, dict]:
+    """What model_fit returns of each deployment that was found, with proposals as lines of an inventory.
+
+    Args:
+        pools: the platform's, as gpu.pool_record makes them.
+    """
     groups: dict[model_fit.Source, list[models.Wanted]] = defaultdict(list)
     for model in wanted:
         if model.host in found:
@@ -47,7 +50,7 @@ def judge(wanted: list[models.Wanted], found: dict[str, models.Found]) -> dict[s
         entries = model_fit.judge_all([_asked(model)._asdict() for model in mine], source, snapshots)
         for model, entry in zip(mine, entries, strict=True):
             proposals = [
-                {"what": proposal["what"], "change": _in_variables(proposal["change"], model.values), "verdict": proposal["verdict"]}
+                {"what": proposal["what"], "change": _in_variables(proposal["change"], model.values, pools), "verdict": proposal["verdict"]}
                 for proposal in entry["proposals"]
             ]
             judged[model.host] = entry | {"proposals": proposals}
@@ -82,14 +85,23 @@ def _arguments(arguments: list[str]) -> dict[str, Any]:
     return found | {names[argument]: value for argument, value in zip(arguments, arguments[1:], strict=False) if argument in names}
 
 
-def _in_variables(change: dict, values: dict) -> str:
+def _in_variables(change: dict, values: dict, pools: list[dict]) -> str:
     """A proposal's change as one writes it into the inventory."""
     flat = {key: value for key, value in change.items() if key != "options"} | change.get("options", {})
     lines = [f"{VARIABLES[key]}: {value}" for key, value in flat.items() if key in VARIABLES]
     if "ctx" in flat:
         lines.append(f"llm_context: {flat['ctx'] // flat.get('np', values['llm_slots'])}")
-    if "gpus" in flat and "share" not in flat:
-        lines.append(f"llm_gpu: {flat['gpus']}")
+    whole = flat.get("share", 1) == 1
+    if share := flat.get("gpus") if whole else flat["share"]:
+        lines.append(f"llm_gpu: {share:g}{'' if _has(pools, share) else ', of which the platform has no pool yet'}")
     if "engine" in flat:
         lines.append(f"in the group {flat['engine']}")
     return ", ".join(dict.fromkeys(lines))
+
+
+def _has(pools: list[dict], share: float) -> bool:
+    """Whether the platform has a pool that gives this share."""
+    try:
+        return bool(gpu.place(share, pools))
+    except gpu.PlacementError:
+        return False
