@@ -20,7 +20,7 @@ BLOCK = 16
 # Tokens of a step and requests of a batch on cards below 70 GiB, for the server (vllm/engine/arg_utils.py: get_batch_defaults).
 BATCHED_TOKENS, SEQUENCES = 2048, 256
 # Bytes for each request and token of the vocabulary while sampling by top-k and top-p: logits in 16 and in 32 bits, sorted in
-# 32 with their places in 64, probabilities and their sums in 32 (vllm/v1/sample/ops/topk_topp_sampler.py).
+# 32 with their places in 64, probabilities and their sums in 32 (reckoned from vllm/v1/sample/ops/topk_topp_sampler.py).
 SAMPLING = 2 + 4 + 4 + 8 + 4 + 4
 # Bytes of a number in the cache, by the names of kv_cache_dtype.
 CACHE = {"auto": 2, "float16": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
