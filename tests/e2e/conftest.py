@@ -204,7 +204,7 @@ def fetched(environment) -> Callable[[], int]:
 
     def fetched() -> int:
         with urllib.request.urlopen(environment["HF_ENDPOINT"] + "/sandbox/calls") as answer:
-            return sum(repo["bytes"] for repo in json.load(answer)["repositories"].values())
+            return sum(repo["files"] for repo in json.load(answer)["repositories"].values())
 
     return fetched
 

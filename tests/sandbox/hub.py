@@ -9,7 +9,8 @@ repository's only revision is `main`, whose commit follows from its files: chang
     python tests/sandbox/hub.py --listen 127.0.0.1:8802 --files DIR
 
 For tests, next to the hub's own routes:
-    GET /sandbox/calls      {"routes": {"whoami-v2": 1, ...}, "repositories": {"org/name": {"requests": 2, "bytes": 9}}}
+    GET /sandbox/calls      {"routes": {"whoami-v2": 1, ...}, "repositories": {"org/name": {"requests": 2, "bytes": 9,
+                            "files": 9}}}; files: of the bytes those not of a range with an end, as header readers ask for
     DELETE /sandbox/calls   counts from zero
     POST /sandbox/faults    one fault or a list; DELETE /sandbox/faults removes all. A fault is an object:
         path         which requests: a shell pattern on the URL path, by default every one
@@ -18,7 +19,7 @@ For tests, next to the hub's own routes:
         retry_after  seconds, in the header Retry-After of that status
         redirect     send the client to the same path of this server (http://address:port)
         delay        seconds before the answer
-        rate         bytes per second of a file's body
+        rate         bytes per second of a file's body; what reads headers, by ranges with an end, is left alone
         truncate     close the connection after so many bytes of a file's body
         reset        reset the connection after so many bytes of a file's body, and lose those still under way
         corrupt      true: the body's first byte is wrong
@@ -185,18 +186,22 @@ class Hub(ThreadingHTTPServer):
         self.routes: Counter[str] = Counter()
         self.requests: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
+        self.files: Counter[str] = Counter()
 
     def calls(self) -> dict:
         with self.lock:
             return {"routes": dict(self.routes), "repositories": {
-                repo: {"requests": count, "bytes": self.bytes[repo]} for repo, count in sorted(self.requests.items())}}
+                repo: {"requests": count, "bytes": self.bytes[repo], "files": self.files[repo]}
+                for repo, count in sorted(self.requests.items())}}
 
-    def fault(self, path: str, method: str) -> dict:
-        """All faults that strike a request now, as one."""
+    def fault(self, path: str, method: str, ended: bool) -> dict:
+        """All faults that strike a request now, as one; it asks for a range that has an end, or not."""
         struck: dict = {}
         with self.lock:
             for fault in self.faults:
                 if method == "HEAD" and fault.keys() & {"rate", "truncate", "reset", "corrupt"}:
+                    continue
+                if ended and "rate" in fault:
                     continue
                 if fnmatchcase(path, fault.get("path", "*")) and fault.get("times", 1) > 0:
                     struck |= fault
@@ -219,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if parts[0] == "sandbox":
                 return self._sandbox(parts)
-            self.struck = self.server.fault(url.path, self.command)
+            self.struck = self.server.fault(url.path, self.command, self._has_end())
             time.sleep(self.struck.get("delay", 0))
             if server := self.struck.get("redirect"):
                 raise Refusal(302, "Found", headers={"Location": server + self.path})
@@ -440,6 +445,7 @@ class Handler(BaseHTTPRequestHandler):
                     block = bytes([block[0] ^ 1]) + block[1:]
                 with self.server.lock:  # before the client can have all and ask for the count
                     self.server.bytes[repo] += len(block)
+                    self.server.files[repo] += 0 if self._has_end() else len(block)
                 self.wfile.write(block)
                 left -= len(block)
                 if rate:
@@ -448,6 +454,10 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.rfile.close()  # holds the socket open, and the server would end it in good order
             self.connection.close()
+
+    def _has_end(self) -> bool:
+        """Whether a range with an end is asked for."""
+        return not self.headers.get("Range", "-").endswith("-")
 
     def _range(self, size: int) -> tuple[int, int]:
         """First and last byte to send."""

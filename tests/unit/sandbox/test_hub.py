@@ -177,7 +177,7 @@ def test_faults_are_made_and_removed_by_route(hub_server):
     assert urllib.request.urlopen(hub_server.url + address).read() == b"\x22 chat\n"
     ask("DELETE", "/sandbox/faults")
     assert urllib.request.urlopen(hub_server.url + address).read() == b"# chat\n"
-    calls = {"routes": {"resolve": 2}, "repositories": {GGUF: {"requests": 2, "bytes": 14}}}
+    calls = {"routes": {"resolve": 2}, "repositories": {GGUF: {"requests": 2, "bytes": 14, "files": 14}}}
     assert ask("GET", "/sandbox/calls") == calls
     assert ask("DELETE", "/sandbox/calls") == {}
     assert ask("GET", "/sandbox/calls")["repositories"] == {}
