@@ -53,11 +53,11 @@ class ActionModule(Preflight):
                 Display().display(f"{host}: {_said(before.get(host), entry)}")
             if after == before:
                 continue
-            texts = [self._text(locks) if locks else "" for locks in (before, after)]
+            text = self._text(after)
             files.append(place)
-            diffs.append({"before_header": place, "after_header": place, "before": texts[0], "after": texts[1]})
+            diffs.append({"before_header": place, "after_header": place, "before": _content(place), "after": text})
             if not self._task.check_mode:
-                write_atomically(place, texts[1], 0o644)
+                write_atomically(place, text, 0o644)
         return result | {"changed": bool(files), "files": files} | ({"diff": diffs} if self._task.diff else {})
 
     def _read(self, place: str) -> dict[str, dict]:
@@ -73,6 +73,14 @@ class ActionModule(Preflight):
             group["vars"]["llm_locks"][host] = locks[host]
         plain = json.loads(json.dumps(groups))  # without Ansible's tags, which YAML's safe dumper does not know
         return HEADER + library("yaml", "PyYAML").safe_dump(plain, sort_keys=False, width=1000)
+
+
+def _content(place: str) -> str:
+    """The text of a file; empty where there is none."""
+    if not os.path.exists(place):
+        return ""
+    with open(place, encoding="utf-8") as file:
+        return file.read()
 
 
 def _entry(model: models.Wanted, found: models.Found | UserError) -> dict:

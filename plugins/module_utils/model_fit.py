@@ -19,8 +19,8 @@ from . import headers, hub, weights
 from .errors import UserError
 from .fit import llama_cpp, verdict
 from .fit.model import Model
+from .fit.parts import MIB
 from .fit.safetensors import as_gguf
-from .fit.shards import MIB
 from .fit.verdict import ENGINES, Alternative, Need, Place
 from .gpu import OFFERS
 

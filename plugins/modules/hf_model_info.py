@@ -16,6 +16,7 @@ description:
   - The plan of P(selfhosted.llm.plan#module) makes the same checks for all deployments of an inventory.
 extends_documentation_fragment:
   - selfhosted.llm.attributes
+  - selfhosted.llm.hub
 attributes:
   diff_mode:
     support: N/A
@@ -34,15 +35,6 @@ options:
     description: Return only the files that this engine needs. All files where not given.
     type: str
     choices: [llama_cpp, tgi]
-  token:
-    description: The token. Where not given, E(HF_TOKEN), else the file that C(hf auth login) writes, else none.
-    type: str
-  endpoint:
-    description: Address of the hub.
-    type: str
-    default: https://huggingface.co
-requirements:
-  - huggingface_hub
 seealso:
   - module: selfhosted.llm.plan
 """

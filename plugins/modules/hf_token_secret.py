@@ -28,6 +28,7 @@ notes:
   - Don't give the token with C(-e), which would show it in the list of processes.
 extends_documentation_fragment:
   - selfhosted.llm.attributes
+  - selfhosted.llm.hub
   - selfhosted.llm.cluster
 attributes:
   diff_mode:
@@ -46,9 +47,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  token:
-    description: The token. Where not given, E(HF_TOKEN), else the file that C(hf auth login) writes.
-    type: str
   user:
     description: The hub user whom the token must belong to. Where not given, the user of the token that is in the Secret.
     type: str
@@ -56,16 +54,10 @@ options:
     description: The repositories that the token must open, C(org/repo) by deployment, beside those of the namespace's deployments.
     type: dict
     default: {}
-  endpoint:
-    description: Address of the hub.
-    type: str
-    default: https://huggingface.co
   labels:
     description: Labels of the Secret.
     type: dict
     default: {}
-requirements:
-  - huggingface_hub
 """
 
 EXAMPLES = r"""

@@ -20,6 +20,7 @@ description:
     means that a margin for what the sources do not say is left free, too. Where that is all there is, the verdict is V(tight) and names it.
 extends_documentation_fragment:
   - selfhosted.llm.attributes
+  - selfhosted.llm.hub
 attributes:
   diff_mode:
     support: N/A
@@ -51,19 +52,10 @@ options:
     type: list
     elements: dict
     required: true
-  token:
-    description: The token of the hub. Where not given, E(HF_TOKEN), else the file that C(hf auth login) writes, else none.
-    type: str
-  endpoint:
-    description: Address of the hub.
-    type: str
-    default: https://huggingface.co
   cache:
     description: Directory for what was read of models; it is made where it does not exist.
     type: path
     default: ~/.cache/selfhosted-llm
-requirements:
-  - huggingface_hub, for models on the hub
 notes:
   - "C(ansible localhost -m selfhosted.llm.model_fit -a @FILE) is refused by ansible-core, which takes no parameters from files there.
     C(ansible localhost -m selfhosted.llm.model_fit -a \"$(cat FILE)\") does it, with JSON in the file."

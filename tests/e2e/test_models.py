@@ -51,6 +51,15 @@ def test_a_locked_deployment_stays_at_its_commit_and_needs_no_hub(run, inventory
     assert len(names(admin, "Job", f"{INSTANCE}={host}")) == 1  # that of the former commit is pruned
 
 
+def test_what_left_the_inventory_leaves_its_lock(run, inventory, repository):
+    both, one = inventory("alice", dict.fromkeys(("alice-left", "alice-stays"), STOPPED)), inventory("alice", {"alice-stays": STOPPED})
+    assert run("playbooks/lock.yml", both, SANDBOX).status == 0
+    (one / "lock.yml").write_text((both / "lock.yml").read_text())
+    result = run("playbooks/lock.yml", one, SANDBOX, extra=("--diff",))
+    assert result.status == 0 and "alice-left" in result.diffs[0]["before"]
+    assert list(yaml.safe_load((one / "lock.yml").read_text())["engineer_alice"]["vars"]["llm_locks"]) == ["alice-stays"]
+
+
 def test_a_lock_that_would_not_be_read_is_an_error(run, inventory, repository):
     one = inventory("alice", {"alice-locked": STOPPED})
     assert run("playbooks/lock.yml", one, SANDBOX).status == 0

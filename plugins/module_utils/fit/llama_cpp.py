@@ -13,9 +13,7 @@ import itertools
 from typing import NamedTuple
 
 from .model import BLOCKS, Model, ModelError, Tensor
-from .parts import Parts
-
-MIB = 1 << 20
+from .parts import MIB, Parts
 
 # Measured. What a process takes of a card that holds no buffer of it: CUDA's context, cuBLAS' handle, kernels.
 CONTEXT = 598 * MIB

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+MIB = 1 << 20
+
 
 class Parts(NamedTuple):
     """Bytes on one GPU, by what they are for.

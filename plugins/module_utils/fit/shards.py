@@ -9,8 +9,9 @@ import math
 
 from ..errors import UserError
 from .model import Model, Tensor
+from .parts import MIB
 
-MIB, GIB = 2**20, 2**30
+GIB = 2**30
 # Weights that the file holds as numbers, which are held in 16 bits whatever their type there.
 _NUMBERS = frozenset({"F64", "F32", "F16", "BF16"})
 # Bytes of so many weights of a layer's matrices where they are quantised while they are loaded, by the engines' names. 4 bits

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from . import shards
 from .model import Model
-from .parts import Parts
-from .shards import MIB, Refusal, in_words
+from .parts import MIB, Parts
+from .shards import Refusal, in_words
 
 # Share of its memory that is counted on for the cache; the rest has CUDA graphs and fragments (server: models/globals.py, TGI_WIGGLE_ROOM).
 WIGGLE = 0.90

@@ -14,8 +14,8 @@ from ..errors import UserError
 from ..gpu import OFFERS
 from . import llama_cpp, shards, speed, tgi, vllm
 from .model import BLOCKS, Model
-from .parts import Parts
-from .shards import MIB, in_words
+from .parts import MIB, Parts
+from .shards import in_words
 
 # Contexts are proposed in steps of so many tokens, to which llama.cpp pads them.
 STEP = 256

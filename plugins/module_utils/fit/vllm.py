@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from . import shards
 from .model import Model
-from .parts import Parts
-from .shards import MIB, Refusal, in_words
+from .parts import MIB, Parts
+from .shards import Refusal, in_words
 
 # Share of the card that it takes, by default (vllm/config/cache.py: gpu_memory_utilization).
 UTILIZATION = 0.92

@@ -96,9 +96,8 @@ class Readers:
     def _without_pod(self, job: dict, resume: bool) -> None:
         if ready.is_complete(job):
             return
-        failed = any(entry["type"] == "Failed" and entry["status"] == "True" for entry in job.get("status", {}).get("conditions", ()))
         name = job["metadata"]["name"]
-        if failed:
+        if ready.has_ended(job, "Failed"):
             why = "its download has failed: playbooks/deploy.yml begins it anew, with the new token"
             self.not_restarted.append(_entry(job, why, job=name))
         elif resume and job["spec"].get("suspend"):

@@ -39,7 +39,12 @@ def node_is_ready(node: dict) -> bool:
 
 def is_complete(job: dict) -> bool:
     """Whether a live Job has done its work."""
-    return any(entry["type"] == "Complete" and entry["status"] == "True" for entry in job.get("status", {}).get("conditions", ()))
+    return has_ended(job, "Complete")
+
+
+def has_ended(job: dict, how: str) -> bool:
+    """Whether a live Job has ended like this, ``Complete`` or ``Failed``."""
+    return any(entry["type"] == how and entry["status"] == "True" for entry in job.get("status", {}).get("conditions", ()))
 
 
 def wait(kube: Kube, live: dict, timeout: float, report: Callable[[str, float], None]) -> State:
