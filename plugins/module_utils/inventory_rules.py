@@ -12,7 +12,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-ENGINES = ("llama_cpp", "tgi")
+from .engines import CONTRACTS
+
+ENGINES = tuple(CONTRACTS)
 ENGINEER_GROUP = re.compile(r"engineer_([a-z]([a-z0-9]*[a-z0-9])?)")
 HOST_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 OWN_VARIABLE = re.compile(rf"(llm|{'|'.join(ENGINES)})_")

@@ -10,7 +10,7 @@ import hashlib
 import json
 
 from ..errors import UserError
-from ..openai import ask
+from ..openai import Endpoint
 from .apply import INSTANCE
 from .client import APPLY_PATCH, Kube
 from .desired import Owner
@@ -61,7 +61,8 @@ class Gate:
         key = base64.b64decode(secret["data"][self.options["key_name"]]).decode()
         try:
             pod = ready_pod(self.kube, self.owner.namespace, {INSTANCE: self.owner.instance})
-            answer = ask(open_socket(self.kube, self.owner.namespace, pod, self.options["port"]), self.owner.instance, key)
+            port = self.options["port"]
+            answer = Endpoint(lambda: open_socket(self.kube, self.owner.namespace, pod, port), self.owner.instance, key).chat()
         except UserError as error:
             raise GateError(f"{self.owner.instance} is up but does not serve: {error}.") from None
         if answer.tokens_per_second < self.options["floor"]:
