@@ -9,7 +9,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserE
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import apply
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.desired import DesiredState, Owner
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.gate import Gate
-from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction, Progress
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import GATE, ClusterAction, Progress
 
 
 class ActionModule(ClusterAction):
@@ -23,15 +23,9 @@ class ActionModule(ClusterAction):
         "prune": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 600},
-        "gate": {
-            "type": "dict",
-            "options": {
-                "port": {"type": "int", "required": True},
-                "key_secret": {"type": "str", "required": True, "no_log": False},
-                "key_name": {"type": "str", "default": "key", "no_log": False},
-                "floor": {"type": "float", "default": 0.0},
-            },
-        },
+        "gate": {"type": "dict", "options": GATE},
+        "retry_failed": {"type": "bool", "default": False},
+        "report_dir": {"type": "path", "default": "~/.selfhosted-llm/reports"},
     }
 
     def execute(self, args: dict, host: str) -> dict:
@@ -40,11 +34,9 @@ class ActionModule(ClusterAction):
         result: dict = {}
         with self.cluster(args) as kube:
             state = DesiredState(kube, owner, args["objects"], check_mode, Progress(host, args["timeout"]))
+            trial = Gate(kube, owner, args["gate"], args["report_dir"]) if args["gate"] else None
             try:
-                state.apply(args["prune"], args["timeout"] if args["wait"] else None)
-                if args["gate"] and args["wait"] and not check_mode:
-                    deployment = next(change.after for change in state.changes if change.kind == "Deployment")
-                    result["answer"] = Gate(kube, owner, args["gate"]).passed(deployment)
+                result["answer"] = state.apply(args["prune"], args["timeout"] if args["wait"] else None, trial, args["retry_failed"])
             except UserError as error:
                 result |= {"failed": True, "msg": _told(str(error), state)}
         written = [change for change in state.changes if change.action != "unchanged"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -102,3 +103,12 @@ class Endpoint:
         if not content or not tokens:
             raise EndpointError("its completion is empty")
         return Answer(content, seconds, tokens / seconds)
+
+    def models(self) -> list[str]:
+        """Names under which models are served."""
+        return [entry["id"] for entry in json.loads(self.request("GET", "/v1/models"))["data"]]
+
+    def metrics(self) -> set[str]:
+        """Names of the metrics."""
+        lines = self.request("GET", "/metrics").decode().splitlines()
+        return {re.split(r"[{ ]", line)[0] for line in lines if line and not line.startswith("#")}

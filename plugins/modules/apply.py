@@ -13,14 +13,18 @@ author: selfhosted.llm contributors (@selfhosted-llm)
 description:
   - Brings Kubernetes objects to their desired state by server-side apply, with the field manager C(selfhosted.llm), labels them
     with their owner, waits until the workloads among them are ready, and deletes what the owner no longer wants.
+  - With O(prune) a Deployment that does not become ready, or fails O(gate), is followed by the state that last worked, which the cluster
+    keeps in a ConfigMap. The state that failed is remembered there, too, and not tried again unless O(retry_failed).
   - What already is as wanted is recognised without a write. A Job is waited for before what comes after it, and never run again once
-    complete. A Secret annotated C(selfhosted.llm/generate=<key>) gets a random value once and keeps it. A volume claim never shrinks.
+    complete. A Secret annotated C(selfhosted.llm/generate=key) gets a random value once and keeps it, with C(key,keys) also a file with
+    spare ones, of which one annotated C(selfhosted.llm/key-of=<Secret>) takes the next. A volume claim never shrinks.
   - In check mode the API server is asked for dry runs, so that the diff is exact. Where the namespace does not exist yet the diff is
     marked as not validated.
 extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
   - selfhosted.llm.cluster
+  - selfhosted.llm.gate
 attributes:
   diff_mode:
     support: full
@@ -52,26 +56,14 @@ options:
     description: How long each workload may take until it is ready, in seconds.
     type: int
     default: 600
-  gate:
-    description: Ask the Deployment for a chat completion, once for each state of its pods; the task fails if it does not answer.
-    type: dict
-    suboptions:
-      port:
-        description: Port of the pod.
-        type: int
-        required: true
-      key_secret:
-        description: Name of the Secret with the API key.
-        type: str
-        required: true
-      key_name:
-        description: Key in that Secret.
-        type: str
-        default: key
-      floor:
-        description: Tokens per second below which the answer counts as a failure.
-        type: float
-        default: 0.0
+  retry_failed:
+    description: Apply a Deployment although this very state of it failed before.
+    type: bool
+    default: false
+  report_dir:
+    description: Directory of the engineer's machine where logs and events of a Deployment that fails are kept, a file each.
+    type: path
+    default: ~/.selfhosted-llm/reports
 """
 
 EXAMPLES = r"""

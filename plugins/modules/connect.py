@@ -27,9 +27,8 @@ options:
     type: str
     required: true
   key_secret:
-    description: Name of the Secret with the API key.
+    description: Name of the Secret with the API key. The endpoint has none where not given, and E(OPENAI_API_KEY) is C(none).
     type: str
-    required: true
   pod_port:
     description: Port of the pod.
     type: int

@@ -131,7 +131,7 @@ def is_applied(desired: dict, live: dict) -> bool:
     True when this manager owns exactly the desired fields, as managedFields tells, and each has the desired value. False may
     also mean "cannot tell" (a quantity written in another unit); the API server then decides.
     """
-    for entry in live["metadata"].get("managedFields", ()):
+    for entry in live.get("metadata", {}).get("managedFields", ()):
         if entry["manager"] == MANAGER and entry["operation"] == "Apply" and not entry.get("subresource"):
             metadata = {key: value for key, value in desired["metadata"].items() if key not in ("name", "namespace")}
             body = {key: value for key, value in desired.items() if key not in ("apiVersion", "kind", "metadata")}

@@ -1,23 +1,33 @@
 # Copyright: (c) 2026, selfhosted.llm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The whole desired state of one owner on a cluster: applied in order, waited for, pruned last."""
+"""The whole desired state of one owner on a cluster: applied in order, waited for, proved, pruned last."""
 
 from __future__ import annotations
 
-import base64
 import copy
-import secrets
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import ready, storage
-from .apply import ENGINEER, INSTANCE, MANAGED_BY, MANAGER, Change, apply_object, delete_object, read, read_owned
+from ..errors import UserError
+from . import keys, ready, storage
+from .apply import (
+    ENGINEER,
+    INSTANCE,
+    MANAGED_BY,
+    MANAGER,
+    MODEL,
+    Change,
+    apply_object,
+    delete_object,
+    is_applied,
+    path_of,
+    read,
+    read_owned,
+)
 from .client import Kube, KubeError
-from .kinds import BY_NAME, KINDS
-
-# A Secret with this annotation gets a random value under the key it names; one that exists keeps its value.
-GENERATE = "selfhosted.llm/generate"
+from .history import History, name_of
+from .kinds import BY_NAME, KINDS, OWNED
 
 ORDER = {kind.name: index for index, kind in enumerate(KINDS)}
 
@@ -42,6 +52,38 @@ class Owner(NamedTuple):
         return labels | ({ENGINEER: self.engineer} if self.engineer else {})
 
 
+class NotReady(KubeError):
+    """A workload that does not become ready.
+
+    Attributes:
+        failed: it would not by waiting either.
+    """
+
+    def __init__(self, message: str, failed: bool):
+        super().__init__(message)
+        self.failed = failed
+
+
+class NotServing(UserError):
+    """A deployment that is ready but does not do its work, as a sentence."""
+
+
+class Trial:
+    """How a Deployment is tried once it is ready; this one takes readiness for proof."""
+
+    def prove(self, deployment: dict) -> dict:
+        """What the live Deployment, which is ready, answered.
+
+        Raises:
+            NotServing: it does not do its work.
+        """
+        return {}
+
+    def keep_evidence(self, deployment: dict, reason: str) -> str:
+        """Keep what tells why a live Deployment failed; returns where, as a sentence."""
+        return ""
+
+
 class DesiredState:
     """Bring the objects of one owner to their desired state.
 
@@ -62,38 +104,78 @@ class DesiredState:
         self.check_mode = check_mode
         self.report = report
         self.changes: list[Change] = []
-        self.objects = sorted((self._owned(obj) for obj in objects), key=lambda obj: ORDER[obj["kind"]])
+        self.objects = [self._owned(obj) for obj in objects]
+        self._sort()
 
-    def apply(self, prune: bool, timeout: float | None) -> None:
-        """Apply, wait until the workloads are ready, then delete what this owner no longer wants.
+    def apply(self, prune: bool, timeout: float | None, trial: Trial | None = None, retry_failed: bool = False) -> dict:
+        """Apply, wait until the workloads are ready, try them, then delete what this owner no longer wants.
 
-        A Job is waited for before the workloads after it are applied, so that they find its results. Without a timeout
-        nothing is waited for.
+        A Job is waited for before the workloads after it are applied, so that they find its results; until then the former state
+        serves. Without a timeout nothing is waited for, and nothing tried.
+
+        Args:
+            prune: this owner has a history, a Deployment, and objects of its namespace that are deleted where not wanted.
+            retry_failed: apply a Deployment that failed before.
+
+        Returns:
+            What the trial returned; empty where there was none.
 
         Raises:
-            KubeError: with the object and the cause; ``changes`` holds what was done before.
+            UserError: with the object and the cause; ``changes`` holds what was done before.
         """
         if self.kube is None:
             self.changes = [
                 Change(obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"], "created", {}, obj, validated=False)
                 for obj in self.objects
             ]
-            return
-        owned = {}
-        if prune:
-            owned = {_key(obj): obj for obj in read_owned(self.kube, self.owner.namespace, self.owner.labels)}
+            return {}
+        owned = self._recall(retry_failed) if prune else {}
+        keys.fill(self.objects, owned)
         for obj in self.objects:
             # Not found by label may still exist without it, so only kinds that were listed and found are known.
-            live = owned.pop(_key(obj), None) or read(self.kube, obj)
+            live = owned.pop(path_of(obj), None) or read(self.kube, obj)
             self.changes.append(self._apply(obj, live))
             if obj["kind"] == "Job":
                 self._wait(self.changes[-1], timeout)
+        answer = {}
         for change in list(self.changes):
-            if change.kind in ("Deployment", "DaemonSet"):
+            if change.kind == "Deployment" and prune:
+                answer = self._try(change, timeout, trial or Trial())
+            elif change.kind in ("Deployment", "DaemonSet"):
                 self._wait(change, timeout)
         for live in sorted(owned.values(), key=lambda obj: -ORDER[obj["kind"]]):
             if live["kind"] != "PersistentVolumeClaim":  # volumes go only when named
                 self.changes.append(delete_object(self.kube, live, self.check_mode))
+        return answer
+
+    def _recall(self, retry_failed: bool) -> dict[str, dict]:
+        """What this owner has on the cluster, by path; its history becomes one of its objects.
+
+        Kinds that few deployments have are sought only where this one wants or once had them, as its history tells.
+        """
+        found = read_owned(self.kube, self.owner.namespace, self.owner.labels, tuple(kind for kind in OWNED if not kind.optional))
+        owned = {path_of(obj): obj for obj in found}
+        record = self._owned({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name_of(self.owner.instance)}})
+        live = owned.get(path_of(record), {})
+        wanted = {obj["kind"] for obj in self.objects}
+        had = live.get("data", {}).get("kinds", "").split()
+        optional = [kind for kind in OWNED if kind.optional and kind.name in wanted.union(had)]
+        record["data"] = {"kinds": " ".join(kind.name for kind in optional)}
+        self.objects.append(record)
+        self._sort()
+        for kind in optional:
+            try:
+                owned |= {path_of(obj): obj for obj in read_owned(self.kube, self.owner.namespace, self.owner.labels, (kind,))}
+            except KubeError as error:
+                if error.status != 404:
+                    raise
+                if kind.name in wanted:
+                    raise KubeError(f"The cluster has no {kind.name} ({kind.api}): what defines it must be installed first.") from None
+        self.history = History(live)
+        for obj in self.objects:
+            if obj["kind"] == "Deployment" and not retry_failed and not is_applied(obj, owned.get(path_of(obj), {})):
+                self.history.refuse(obj)
+        return owned
 
     def _owned(self, obj: dict) -> dict:
         obj = copy.deepcopy(obj)
@@ -108,12 +190,10 @@ class DesiredState:
             metadata.setdefault("namespace", self.owner.namespace)
         return obj
 
+    def _sort(self) -> None:
+        self.objects.sort(key=lambda obj: ORDER[obj["kind"]])
+
     def _apply(self, desired: dict, live: dict) -> Change:
-        if desired["kind"] == "Secret" and (name := desired["metadata"].get("annotations", {}).get(GENERATE)):
-            value = live.get("data", {}).get(name)
-            if not value and not self.check_mode:
-                value = base64.b64encode(secrets.token_urlsafe(32).encode()).decode()
-            desired["data"] = {name: value} if value else {}
         if desired["kind"] == "PersistentVolumeClaim" and live:
             desired = _not_smaller(desired, live)
         if desired["kind"] == "Job" and live and ready.state(self.kube, live).failed and not self.check_mode:
@@ -127,7 +207,36 @@ class DesiredState:
         state = ready.wait(self.kube, change.after, timeout, self.report)
         if not state.done:
             verb = "failed" if state.failed else f"is not ready after {timeout:.0f} s"
-            raise KubeError(f"{change.kind} {change.namespace}/{change.name} {verb}: {state.text}")
+            raise NotReady(f"{change.kind} {change.namespace}/{change.name} {verb}: {state.text}", state.failed)
+
+    def _try(self, change: Change, timeout: float | None, trial: Trial) -> dict:
+        """Wait for the Deployment and try it; where it fails go back to the state that last worked."""
+        desired = next(obj for obj in self.objects if obj["kind"] == "Deployment")
+        if self.check_mode or timeout is None or not desired["spec"]["replicas"]:
+            self._wait(change, timeout)
+            return {}
+        try:
+            self._wait(change, timeout)
+            answer = trial.prove(change.after)
+        except (NotReady, NotServing) as error:
+            said = [str(error), trial.keep_evidence(change.after, str(error))]
+            if getattr(error, "failed", True):  # else it may only have lacked time
+                self.history.has_failed(self.kube, desired, str(error))
+            if former := self.history.former(desired):
+                said.append(self._go_back(former, timeout))
+            raise UserError(" ".join(f"{sentence.rstrip('.')}." for sentence in said if sentence)) from None
+        self.history.has_passed(self.kube, desired)
+        return answer
+
+    def _go_back(self, former: dict, timeout: float) -> str:
+        """Restore the Deployment that last worked; returns a sentence on it."""
+        what = former["metadata"].get("annotations", {}).get(MODEL, "")
+        try:
+            self.changes.append(apply_object(self.kube, former, self.check_mode))
+            self._wait(self.changes[-1], timeout)
+        except UserError as error:
+            return f"The state that last worked ({what}) could not be restored: {error}"
+        return f"The state that last worked ({what}) is restored and ready again"
 
 
 def _containers(obj: dict) -> list[dict]:
@@ -148,10 +257,6 @@ def _as_text(container: dict) -> None:
     for variable in container.get("env", ()):
         if "value" in variable:
             variable["value"] = text(variable["value"])
-
-
-def _key(obj: dict) -> tuple[str, str | None, str]:
-    return obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"]
 
 
 def _not_smaller(claim: dict, live: dict) -> dict:

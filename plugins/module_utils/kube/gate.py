@@ -5,78 +5,99 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 
+from .. import engine_log
+from ..engines import CONTRACTS
 from ..errors import UserError
-from ..openai import Endpoint
+from ..openai import Answer, Endpoint, EndpointError
+from . import keys, postmortem
 from .apply import INSTANCE
 from .client import APPLY_PATCH, Kube
-from .desired import Owner
+from .desired import NotServing, Owner, Trial
 from .forward import open_socket, ready_pod
-from .kinds import BY_NAME
+from .history import MANAGER, fingerprint
+from .kinds import BY_NAME, POD
 
 # On the Deployment: the pod template that answered, and how fast.
 ANSWERED = "selfhosted.llm/answered"
-MANAGER = "selfhosted.llm/gate"
-
-
-class GateError(UserError):
-    """A deployment that is ready but does not serve, as a sentence."""
 
 
 def recorded(deployment: dict) -> dict:
     """The answer recorded for the Deployment's present pods: seconds, tokens_per_second; empty if they were not asked."""
     record = json.loads(deployment["metadata"].get("annotations", {}).get(ANSWERED, "{}"))
-    return record if record.get("template") == _fingerprint(deployment) else {}
+    return record if record.get("template") == fingerprint(deployment) else {}
 
 
-class Gate:
-    """The question put to one deployment.
+class Gate(Trial):
+    """The questions put to one deployment.
 
     Args:
-        options: ``port`` of the pod, ``key_secret`` and ``key_name`` of the Secret with the API key, ``floor`` in tokens per second.
+        options: those of selfhosted.llm.apply's option ``gate``.
+        reports: directory for what tells why it failed.
     """
 
-    def __init__(self, kube: Kube, owner: Owner, options: dict):
+    def __init__(self, kube: Kube, owner: Owner, options: dict, reports: str):
         self.kube = kube
         self.owner = owner
         self.options = options
+        self.reports = reports
+        self._key: str | None = None
 
-    def passed(self, deployment: dict) -> dict:
-        """Ask unless these very pods were asked before; return the recorded answer, empty where nothing runs.
-
-        Args:
-            deployment: the live Deployment, ready.
-
-        Raises:
-            GateError: the endpoint does not serve the model under the deployment's name, or slower than it must.
-        """
-        if not deployment["spec"].get("replicas"):
-            return {}
+    def prove(self, deployment: dict) -> dict:
+        """Ask unless these very pods were asked before; return the recorded answer."""
         if record := recorded(deployment):
             return record
-        secret = self.kube.request("GET", BY_NAME["Secret"].path(self.owner.namespace, self.options["key_secret"]))
-        key = base64.b64decode(secret["data"][self.options["key_name"]]).decode()
-        try:
-            pod = ready_pod(self.kube, self.owner.namespace, {INSTANCE: self.owner.instance})
-            port = self.options["port"]
-            answer = Endpoint(lambda: open_socket(self.kube, self.owner.namespace, pod, port), self.owner.instance, key).chat()
-        except UserError as error:
-            raise GateError(f"{self.owner.instance} is up but does not serve: {error}.") from None
-        if answer.tokens_per_second < self.options["floor"]:
-            raise GateError(
-                f"{self.owner.instance} is up but slow: it answered with {answer.tokens_per_second:.1f} tokens a second, where "
-                f"{self.options['floor']:.1f} is the least (llm_gate_floor). Does its engine use the GPU?"
-            )
+        answer = self.ask(deployment)
         record = {
-            "template": _fingerprint(deployment),
+            "template": fingerprint(deployment),
             "seconds": round(answer.seconds, 2),
             "tokens_per_second": round(answer.tokens_per_second, 1),
         }
         self._record(record)
         return record
+
+    def ask(self, deployment: dict) -> Answer:
+        """Everything that a deployment must show.
+
+        Raises:
+            NotServing: it does not serve the model under the deployment's name, slower than it must, on the CPU, or without its metrics.
+        """
+        name, namespace = self.owner.instance, self.owner.namespace
+        if secret := self.options["key_secret"]:
+            self._key = keys.read(self.kube.request("GET", BY_NAME["Secret"].path(namespace, secret)))
+        try:
+            pod = ready_pod(self.kube, namespace, {INSTANCE: name})
+            endpoint = Endpoint(lambda: open_socket(self.kube, namespace, pod, self.options["port"]), name, self._key)
+            if name not in (served := endpoint.models()):
+                raise EndpointError(f"it serves {' and '.join(served) or 'no model'}, not {name}")
+            answer = endpoint.embed() if self.options["task"] == "embedding" else endpoint.chat()
+            missing = sorted(set(CONTRACTS[self.options["engine"]].metrics) - endpoint.metrics())
+        except UserError as error:
+            raise NotServing(f"{name} is up but does not serve: {error}.") from None
+        if missing:
+            raise NotServing(f"{name} serves, but without the metrics {', '.join(missing)}, which dashboards and alerts need.")
+        if answer.tokens_per_second < self.options["floor"]:
+            raise NotServing(
+                f"{name} is up but slow: it answered with {answer.tokens_per_second:.1f} tokens a second, where "
+                f"{self.options['floor']:.1f} is the least (llm_gate_floor). Does its engine use the GPU?"
+            )
+        if self.options["gpu_layers"] != "0":
+            self._check_layers(pod)
+        return answer
+
+    def _check_layers(self, pod: str) -> None:
+        """Make sure that the engine's log tells of as many layers on the GPU as were asked for."""
+        log = self.kube.text(POD.path(self.owner.namespace, pod) + "/log")
+        wanted, found = self.options["gpu_layers"], engine_log.offloaded(log)
+        on_gpu, layers = found or (0, 0)
+        if found is None or on_gpu < (layers if wanted == "all" else min(int(wanted), layers)):
+            says = f"{on_gpu} of {layers} layers are on the GPU" if found else "its log tells of no layers on the GPU"
+            raise NotServing(f"{self.owner.instance} reserves a GPU, but {says}: the CPU computes (llama_cpp_gpu_layers is {wanted}).")
+
+    def keep_evidence(self, deployment: dict, reason: str) -> str:
+        hidden = [self._key] if self._key else []
+        return f"Logs and events are in {postmortem.write(self.kube, deployment, reason, self.reports, hidden)}"
 
     def _record(self, record: dict) -> None:
         # A field manager of its own, so that applying the deployment neither removes nor compares it.
@@ -87,9 +108,3 @@ class Gate:
         }
         path = BY_NAME["Deployment"].path(self.owner.namespace, self.owner.instance)
         self.kube.request("PATCH", path, body, {"fieldManager": MANAGER, "force": "true"}, APPLY_PATCH)
-
-
-def _fingerprint(deployment: dict) -> str:
-    """Identifies what the pods are made from; the same after a restart of the same state."""
-    template = json.dumps(deployment["spec"]["template"], sort_keys=True)
-    return hashlib.sha256(template.encode()).hexdigest()[:12]

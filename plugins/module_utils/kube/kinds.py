@@ -18,6 +18,7 @@ class Kind(NamedTuple):
         namespaced: whether objects live in a namespace.
         owned: whether an engineer's deployment may own objects of this kind. Such objects are sought by label,
             pruned when no longer wanted, and the engineer gets the right to write them.
+        optional: such objects are only sought of deployments that want them or once had them.
     """
 
     api: str
@@ -25,6 +26,7 @@ class Kind(NamedTuple):
     plural: str
     namespaced: bool = True
     owned: bool = False
+    optional: bool = False
 
     @property
     def group(self) -> str:
@@ -60,6 +62,7 @@ KINDS = (
 )
 # Read, never written.
 POD = Kind("v1", "Pod", "pods")
+EVENT = Kind("v1", "Event", "events")
 NODE = Kind("v1", "Node", "nodes", namespaced=False)
 STORAGE_CLASS = Kind("storage.k8s.io/v1", "StorageClass", "storageclasses", namespaced=False)
 BY_NAME = {kind.name: kind for kind in KINDS}

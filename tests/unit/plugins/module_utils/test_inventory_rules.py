@@ -32,7 +32,7 @@ def test_two_engineers_side_by_side_are_fine():
 @pytest.mark.parametrize(
     ("groups", "says"),
     [
-        ({"engineer_alice": ["alice-a"]}, "alice-a in alice is in no engine group: put it under llama_cpp or tgi."),
+        ({"engineer_alice": ["alice-a"]}, "alice-a in alice is in no engine group: put it under llama_cpp or tgi or vllm."),
         (
             {"engineer_alice": ["alice-a"], "llama_cpp": ["alice-a"], "tgi": ["alice-a"]},
             "alice-a in alice is in two engine groups, llama_cpp and tgi",
