@@ -32,7 +32,8 @@ def test_killed_after_each_write_it_converges(start, run, inventory, admin, clea
             break
         assert len(proxy.writes) == 1, (proxy.writes, result.message)
         killed.append(proxy.writes[0].split("/")[-2])
-    assert [kind for kind in killed if kind != "namespaces"] == ["secrets", "persistentvolumeclaims", "services", "jobs", "deployments"]
+    desired = ["configmaps", "secrets", "persistentvolumeclaims", "services", "jobs", "deployments"]
+    assert [kind for kind in killed if kind != "namespaces"] == [*desired, "configmaps"]  # the last one: that it works
     assert run("site.yml", one, SANDBOX).status == 0
     before = objects("llm-alice")
     assert not run("site.yml", one, SANDBOX).changed
@@ -45,7 +46,8 @@ def test_limit_touches_one_deployment_and_nothing_shared(run, inventory, clean, 
     with Proxy(kubeconfigs / "alice.yml", tmp_path) as proxy:
         result = run("site.yml", both, SANDBOX, extra=("--limit", other, "-e", f"llm_kubeconfig={proxy.kubeconfig}"))
     assert result.status == 0
-    assert proxy.writes and all(re.fullmatch(rf"{other}(-api-key|-[0-9a-f]{{8}})?", path.rpartition("/")[2]) for path in proxy.writes)
+    own = re.compile(rf"{other}(-state|-api-key|-[0-9a-f]{{8}})?")
+    assert proxy.writes and all(own.fullmatch(path.rpartition("/")[2]) for path in proxy.writes)
 
 
 def test_what_is_no_longer_wanted_goes_and_the_volume_stays(run, inventory, admin, clean):

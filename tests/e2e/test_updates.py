@@ -109,7 +109,8 @@ def test_updates_and_failures(run, inventory, admin, clean, pods, key, ask, pool
     failing = inventory("alice", {host: starved})
     result = run("site.yml", failing, SANDBOX)
     assert result.status != 0
-    assert "out of memory" in result.message and f"({MODEL.partition(':')[0]}@" in result.message and "is restored and ready again" in result.message
+    assert "out of memory" in result.message
+    assert f"({MODEL.partition(':')[0]}@" in result.message and "is restored and ready again" in result.message
     (report,) = Path(environment["SANDBOX_STATE"], "reports").glob(f"{host}-*.txt")
     assert "OOMKilled" in report.read_text() and first_key not in report.read_text() and report.stat().st_mode & 0o777 == 0o600
     report.unlink()
