@@ -14,6 +14,7 @@ from ansible.utils.display import Display
 from ansible_collections.selfhosted.llm.plugins.module_utils import hub
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError, library
 from ansible_collections.selfhosted.llm.plugins.module_utils.files import write_atomically
+from ansible_collections.selfhosted.llm.plugins.module_utils.inventory_rules import Source
 from ansible_collections.selfhosted.llm.plugins.module_utils.weights import in_words
 from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.preflight import LOCK, Preflight
@@ -41,14 +42,16 @@ class ActionModule(Preflight):
                 entries[model.host] = _entry(model, found[model.host])
             except UserError as error:
                 self.problems.append(f"{model.host}: llm_model: {error}")
+        hosts: dict[str, list[str]] = {}
+        for source in self.sources():
+            hosts.setdefault(self._place(source), []).extend(source.groups["all"])
+        locked = {place: self._read(place) for place in hosts}
         self.stop_on_problems()
         files, diffs = [], []
-        for source in self.sources():
-            mine = {host: entries[host] for host in source.groups["all"] if host in entries}
-            place = os.path.join(source.path if os.path.isdir(source.path) else os.path.dirname(source.path), LOCK)
-            before = self._read(place)
+        for place, before in locked.items():
+            mine = {host: entries[host] for host in hosts[place] if host in entries}
             # What this run does not cover stays; what left the inventory goes.
-            after = {host: entry for host, entry in before.items() if host in source.groups["all"]} | mine
+            after = {host: entry for host, entry in before.items() if host in hosts[place]} | mine
             for host, entry in mine.items():
                 Display().display(f"{host}: {_said(before.get(host), entry)}")
             if after == before:
@@ -60,10 +63,18 @@ class ActionModule(Preflight):
                 write_atomically(place, text, 0o644)
         return result | {"changed": bool(files), "files": files} | ({"diff": diffs} if self._task.diff else {})
 
+    def _place(self, source: Source) -> str:
+        """The lock file of an inventory source."""
+        return os.path.join(source.path if os.path.isdir(source.path) else os.path.dirname(source.path), LOCK)
+
     def _read(self, place: str) -> dict[str, dict]:
         """The entries of a lock file by host; none where there is no file."""
         content = self._loader.load_from_file(place) if os.path.exists(place) else {}
-        return {host: entry for group in content.values() for host, entry in group["vars"]["llm_locks"].items()}
+        try:
+            return {host: entry for group in content.values() for host, entry in group["vars"]["llm_locks"].items()}
+        except (AttributeError, KeyError, TypeError):
+            self.problems.append(f"{place} is not as playbooks/lock.yml writes it: remove it, and run this again.")
+            return {}
 
     def _text(self, locks: dict[str, dict]) -> str:
         """A lock file: an inventory with a variable of each engineer's group."""

@@ -60,6 +60,14 @@ def test_what_left_the_inventory_leaves_its_lock(run, inventory, repository):
     assert list(yaml.safe_load((one / "lock.yml").read_text())["engineer_alice"]["vars"]["llm_locks"]) == ["alice-stays"]
 
 
+def test_a_spoilt_lock_file_is_left_alone(run, inventory, repository):
+    one = inventory("alice", {"alice-locked": STOPPED})
+    (one / "lock.yml").write_text("engineer_alice: {vars: {}}\n")
+    result = run("playbooks/lock.yml", one, SANDBOX)
+    assert result.status != 0 and f"{one}/lock.yml is not as playbooks/lock.yml writes it: remove it" in result.message
+    assert (one / "lock.yml").read_text() == "engineer_alice: {vars: {}}\n"
+
+
 def test_a_lock_that_would_not_be_read_is_an_error(run, inventory, repository):
     one = inventory("alice", {"alice-locked": STOPPED})
     assert run("playbooks/lock.yml", one, SANDBOX).status == 0
