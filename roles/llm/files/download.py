@@ -195,7 +195,7 @@ def ending(error: BaseException) -> tuple:
     if getattr(error, "errno", None) == errno.ENOSPC:
         return NEVER, f"the volume is full: {REPO} needs {gib(TOTAL + RESERVE)}; raise llm_volume_size"
     status, headers = answer(error)
-    said = headers.get("X-Error-Message") or f"HTTP {status}"
+    said = ": ".join(filter(None, (f"HTTP {status}", headers.get("X-Error-Message"))))
     if status == 401 and not TOKEN:
         return NEVER, f"the hub shows {REPO} to nobody without a token ({said}): set llm_hf_token and run the playbook again"
     if status == 401 and "X-Error-Code" not in headers:

@@ -262,12 +262,12 @@ def test_where_the_hub_knows_no_hash_only_the_size_counts(job):
 @pytest.mark.parametrize(
     ("repo", "token", "cure"),
     [
-        (GATED, "", "to nobody without a token (Access to model"),
-        (GATED, "token-unknown", "refuses the token of this namespace (Invalid credentials in Authorization header)"),
-        (GGUF, "token-expired", 'refuses the token of this namespace (User Access Token "sandbox" is expired)'),
-        (GATED, "token-without-licence", f"does not open {GATED}: Access to model {GATED} is restricted"),
-        (GATED, "token-awaiting-review", f"does not open {GATED}: Your request to access model {GATED} is awaiting"),
-        (GATED, "token-without-gated-read", f"does not open {GATED}: Please enable access to public gated repositories"),
+        (GATED, "", "to nobody without a token (HTTP 401: Access to model"),
+        (GATED, "token-unknown", "refuses the token of this namespace (HTTP 401: Invalid credentials in Authorization header)"),
+        (GGUF, "token-expired", 'refuses the token of this namespace (HTTP 401: User Access Token "sandbox" is expired)'),
+        (GATED, "token-without-licence", f"does not open {GATED}: HTTP 403: Access to model {GATED} is restricted"),
+        (GATED, "token-awaiting-review", f"does not open {GATED}: HTTP 403: Your request to access model {GATED} is awaiting"),
+        (GATED, "token-without-gated-read", f"does not open {GATED}: HTTP 403: Please enable access to public gated repositories"),
         ("alice/private-model", "token-of-bob", "does not show alice/private-model at"),
     ],
 )
@@ -279,9 +279,9 @@ def test_what_another_try_would_not_mend_ends_with_2(job, repo, token, cure):
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ({"LLM_REPO": "no/such"}, "(Repository not found)"),
-        ({"LLM_COMMIT": "0" * 40}, f"(Invalid rev id: {'0' * 40})"),
-        ({"LLM_FILES": '[{"path": "gone.gguf", "size": 9, "sha256": null}]'}, "(Entry not found)"),
+        ({"LLM_REPO": "no/such"}, "(HTTP 404: Repository not found)"),
+        ({"LLM_COMMIT": "0" * 40}, f"(HTTP 404: Invalid rev id: {'0' * 40})"),
+        ({"LLM_FILES": '[{"path": "gone.gguf", "size": 9, "sha256": null}]'}, "(HTTP 404: Entry not found)"),
     ],
 )
 def test_what_the_hub_has_no_more_ends_with_2(job, missing, said):
