@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 from ansible_collections.selfhosted.llm.plugins.module_utils import hub, weights
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import ready
-
-# On a download Job: what it answers, as Wanted.asked.
-ASKED = "selfhosted.llm/asked"
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.examine import ASKED
 
 
 class Wanted(NamedTuple):

@@ -14,7 +14,9 @@ from .client import Kube, KubeError
 from .kinds import POD
 
 # Reasons of a waiting container that do not go away by waiting.
-HOPELESS = {"ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError", "CrashLoopBackOff"}
+NO_IMAGE = {"ImagePullBackOff", "InvalidImageName"}
+NOT_MADE = {"CreateContainerConfigError", "CreateContainerError"}
+HOPELESS = NO_IMAGE | NOT_MADE | {"CrashLoopBackOff"}
 
 
 class State(NamedTuple):
