@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from .. import engine_log
+from ..doctor.causes import diagnose
 from ..engines import CONTRACTS
 from ..errors import UserError
 from ..openai import Answer, Endpoint, EndpointError
@@ -15,6 +16,7 @@ from . import keys, postmortem
 from .apply import INSTANCE
 from .client import APPLY_PATCH, Kube
 from .desired import NotServing, Owner, Trial
+from .examine import Patient, Ward
 from .forward import open_socket, ready_pod
 from .history import MANAGER, fingerprint
 from .kinds import BY_NAME, POD
@@ -88,16 +90,20 @@ class Gate(Trial):
 
     def _check_layers(self, pod: str) -> None:
         """Make sure that the engine's log tells of as many layers on the GPU as were asked for."""
-        log = self.kube.text(POD.path(self.owner.namespace, pod) + "/log")
-        wanted, found = self.options["gpu_layers"], engine_log.offloaded(log)
-        on_gpu, layers = found or (0, 0)
-        if found is None or on_gpu < (layers if wanted == "all" else min(int(wanted), layers)):
-            says = f"{on_gpu} of {layers} layers are on the GPU" if found else "its log tells of no layers on the GPU"
-            raise NotServing(f"{self.owner.instance} reserves a GPU, but {says}: the CPU computes (llama_cpp_gpu_layers is {wanted}).")
+        log, wanted = self.kube.text(POD.path(self.owner.namespace, pod) + "/log"), self.options["gpu_layers"]
+        says = engine_log.off_gpu(log, wanted)
+        if not says and not engine_log.offloaded(log):
+            says = "its log tells of no layers on the GPU"
+        if says:
+            raise NotServing(f"{self.owner.instance} reserves a GPU, but computes on the CPU (llama_cpp_gpu_layers is {wanted}): {says}.")
 
     def keep_evidence(self, deployment: dict, reason: str) -> str:
         hidden = [self._key] if self._key else []
-        return f"Logs and events are in {postmortem.write(self.kube, deployment, reason, self.reports, hidden)}"
+        path = postmortem.write(self.kube, deployment, reason, self.reports, hidden)
+        patient = Patient(self.owner.instance, self.options["engine"], "", self.options["gpu_layers"] != "0")
+        cause, _proof, change = diagnose(Ward(self.kube, self.owner.namespace, "").examine(patient))
+        advice = f"{change}: {cause.cure[0].lower()}{cause.cure[1:]} " if change else ""
+        return f"{advice}Logs and events are in {path}"
 
     def _record(self, record: dict) -> None:
         # A field manager of its own, so that applying the deployment neither removes nor compares it.

@@ -93,8 +93,8 @@ def test_what_serves_is_recorded_and_not_asked_again(asked):
         ("", {"error": "it answered /v1/chat/completions with HTTP 500: oh"}, {}, "is up but does not serve: .*HTTP 500"),
         ("", {"missing": "llamacpp:requests_processing"}, {}, "without the metrics llamacpp:requests_processing,"),
         ("", {"speed": 4.9}, {}, "is up but slow: .* 4.9 tokens a second, where 5.0 is the least"),
-        ("offloaded 20/33 layers to GPU", {}, {}, "20 of 33 layers are on the GPU"),
-        ("offloaded 9/33 layers to GPU", {}, {"gpu_layers": "10"}, "9 of 33 layers are on the GPU"),
+        ("offloaded 20/33 layers to GPU", {}, {}, "computes on the CPU .*: offloaded 20/33 layers"),
+        ("offloaded 9/33 layers to GPU", {}, {"gpu_layers": "10"}, "gpu_layers is 10.: offloaded 9/33 layers"),
         ("nothing of it", {}, {}, "tells of no layers on the GPU"),
     ],
 )
