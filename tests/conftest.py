@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What all tests share: the stand-in for Exoscale's API, and its modules run on it."""
+"""What all tests share: the stand-ins for the hub and for Exoscale's API, and its modules run on the latter."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import ssl
 import sys
@@ -20,6 +21,16 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.exoscale import cli
 # What may not be in any output: the secret, and what a kubeconfig is made of, in the two forms that it has.
 SECRETS = ("secret-of-the-sandbox", "client-key-data", "PRIVATE KEY", "LS0tLS1CRUdJTi")
 
+
+
+@pytest.fixture(scope="session")
+def hub_module():
+    """The program of the hub stand-in, as a module."""
+    spec = importlib.util.spec_from_file_location("sandbox_hub", Path(__file__).parent / "sandbox/hub.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.Handler.log_message = lambda *_: None
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ import os
 
 from ansible.utils.display import Display
 
-from ansible_collections.selfhosted.llm.plugins.module_utils import gpu
+from ansible_collections.selfhosted.llm.plugins.module_utils import exposure, gpu
+from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import ready, storage
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import MODEL
@@ -33,6 +34,7 @@ class ActionModule(Preflight):
         values = self.checked_values(task_vars)
         record, engineers = self._clusters(values)
         self.stop_on_problems()
+        self.problems += exposure.problems(values, record.engineers)
         live = {name: self._live(engineer) for name, engineer in engineers.items()}
         self.stop_on_problems()
         wanted = [models.Wanted(host, mine["engine"], mine) for host, mine in values.items()]
@@ -64,12 +66,13 @@ class ActionModule(Preflight):
     def _clusters(self, values: dict[str, dict]) -> tuple[Record, dict[str, Engineer]]:
         """The platform's record, and the engineers on their clusters by name.
 
-        The record's pools are those of the platform's own inventory, where that is given.
+        The record's pools and engineers are those of the platform's own inventory, where that is given.
         """
         pools, record, engineers = None, None, {}
         if clusters := self._task_vars["groups"].get("sks_clusters"):
-            wanted = self.variables.evaluate(clusters[0], ["sks_gpu_nodes_pools"], ("sks_gpu_nodes",))
+            wanted = self.variables.evaluate(clusters[0], ["sks_gpu_nodes_pools", "engineer_accounts"], ("sks_gpu_nodes", "engineer"))
             pools = [entry for pool in wanted["sks_gpu_nodes_pools"] if (entry := gpu.pool_record(pool))]
+            accounts = [account["name"] for account in wanted["engineer_accounts"]]
         for name, mine in {value["engineer"]: value for value in values.values()}.items():
             path = os.path.expanduser(mine["llm_kubeconfig"])
             kube = None
@@ -88,8 +91,8 @@ class ActionModule(Preflight):
                     self.problems.append(f"{name}: {error}")
             hosts = [host for host in values if values[host]["engineer"] == name]
             engineers[name] = Engineer(name, f"llm-{name}", kube, hosts)
-        record = record or Record([], "")
-        return record if pools is None else record._replace(pools=pools), engineers
+        record = record or Record([], "", [])
+        return record if pools is None else record._replace(pools=pools, engineers=accounts), engineers
 
     def _live(self, engineer: Engineer) -> list[dict]:
         """The engineer's download Jobs and Deployments as they are."""
@@ -144,6 +147,8 @@ class ActionModule(Preflight):
             "pool": placement.pool,
             "slots": placement.slots,
             "share": gpu.describe(values["llm_gpu"]),
+            "routes": list(CONTRACTS[model.engine].keyed),
+            "several_keys": CONTRACTS[model.engine].several_keys,
             "asleep": bool(record.asleep),
         }, note
 

@@ -21,10 +21,12 @@ class Record(NamedTuple):
     Attributes:
         pools: the GPU pools, as ``gpu.pool_record`` makes them, also where they sleep.
         asleep: since when the GPU pools sleep (UTC, ISO 8601); empty where they do not.
+        engineers: the names of all engineers.
     """
 
     pools: list[dict]
     asleep: str
+    engineers: list[str]
 
 
 def read_record(kube: Kube) -> Record | None:
@@ -35,7 +37,7 @@ def read_record(kube: Kube) -> Record | None:
         if error.status in (403, 404):
             return None
         raise
-    return Record(json.loads(data["pools"]), data.get("asleep", ""))
+    return Record(json.loads(data["pools"]), data.get("asleep", ""), json.loads(data.get("engineers", "[]")))
 
 
 def asleep(pools: list[dict]) -> list[dict]:

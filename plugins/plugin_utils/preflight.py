@@ -18,6 +18,8 @@ from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Va
 
 # Registered by deploy.yml and the role llm; every other llm_ variable is in an argument spec.
 OWN_VARIABLES = {"llm_plan", "llm_applied"}
+# Where the inventory does not say them, these come from the model's files, which are only known after the plan.
+FROM_THE_FILES = {"llm_volume_size", "llm_startup_seconds"}
 LOCK = "lock.yml"
 
 
@@ -90,8 +92,7 @@ class Preflight(ActionBase):
         roles = ("llm", engine)
         spec = self.variables.spec("llm") | self.variables.spec(engine)
         try:
-            # Where the inventory does not say it, the volume's size comes from the files, which are only known after the plan.
-            names = [name for name in spec if name != "llm_volume_size" or name in raw]
+            names = [name for name in spec if name not in FROM_THE_FILES or name in raw]
             values = self.variables.evaluate(host, names, roles)
         except ValueError as error:
             self.problems.append(f"{host}: {error}")

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
 # The hub's repositories: a public one, a gated one and a private one, as tests/sandbox/hub.py tells them by name.
 GGUF, GATED, PRIVATE = "org/chat-GGUF", "meta-llama/Llama-3.1-8B-Instruct", "alice/private-model"
 FILES = {
@@ -23,16 +20,6 @@ FILES = {
     f"{GATED}/original/consolidated.00.pth": b"\5" * 5000,
     f"{PRIVATE}/model.safetensors": b"\6" * 10,
 }
-
-
-@pytest.fixture(scope="session")
-def hub_module():
-    """The program of the hub stand-in, as a module."""
-    spec = importlib.util.spec_from_file_location("sandbox_hub", REPOSITORY / "tests/sandbox/hub.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.Handler.log_message = lambda *_: None
-    return module
 
 
 @pytest.fixture

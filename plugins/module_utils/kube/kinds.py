@@ -42,20 +42,24 @@ class Kind(NamedTuple):
         return f"{path}/{name}" if name else path
 
 
-# In the order in which objects are applied; pruning goes the other way round.
+# In the order in which objects are applied; pruning goes the other way round. The Service is the first of those that deployments own.
 KINDS = (
     Kind("v1", "Namespace", "namespaces", namespaced=False),
     Kind("v1", "ResourceQuota", "resourcequotas"),
     Kind("v1", "ServiceAccount", "serviceaccounts"),
+    Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", namespaced=False),
+    Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", namespaced=False),
     Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False),
     Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
-    Kind("rbac.authorization.k8s.io/v1", "Role", "roles"),
-    Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings"),
-    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+    Kind("v1", "Service", "services", owned=True),
     Kind("v1", "ConfigMap", "configmaps", owned=True),
     Kind("v1", "Secret", "secrets", owned=True),
     Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims", owned=True),
-    Kind("v1", "Service", "services", owned=True),
+    Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", owned=True, optional=True),
+    Kind("rbac.authorization.k8s.io/v1", "Role", "roles", owned=True, optional=True),
+    Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", owned=True, optional=True),
+    Kind("networking.k8s.io/v1", "Ingress", "ingresses", owned=True, optional=True),
+    Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", owned=True, optional=True),
     Kind("batch/v1", "Job", "jobs", owned=True),
     Kind("apps/v1", "DaemonSet", "daemonsets"),
     Kind("apps/v1", "Deployment", "deployments", owned=True),
@@ -83,5 +87,4 @@ def engineer_rules() -> list[dict]:
         {"apiGroups": [""], "resources": ["pods"], "verbs": [*read, "delete"]},
         {"apiGroups": [""], "resources": ["pods/log", "events", "resourcequotas"], "verbs": read},
         {"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["get", "create"]},
-        {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": read},
     ]
