@@ -15,7 +15,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import (
     MANAGER,
     read_owned,
 )
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.variables import Variables
 
@@ -36,11 +36,21 @@ class Engineer(NamedTuple):
     hosts: list[str]
 
     def live(self, *kinds: str) -> list[dict]:
-        """All objects of these kinds that this engineer's deployments own, also those that left the inventory."""
+        """All objects of these kinds that this engineer's deployments own, also those that left the inventory.
+
+        Of an optional kind that the cluster does not know there are none.
+        """
         if self.kube is None:
             return []
         labels = {MANAGED_BY: MANAGER, ENGINEER: self.name}
-        return read_owned(self.kube, self.namespace, labels, tuple(map(BY_NAME.get, kinds)))
+        found = []
+        for kind in map(BY_NAME.get, kinds):
+            try:
+                found += read_owned(self.kube, self.namespace, labels, (kind,))
+            except KubeError as error:
+                if error.status != 404 or not kind.optional:
+                    raise
+        return found
 
     def claims(self) -> list[str]:
         """The volumes that this engineer's deployments of the inventory mount."""

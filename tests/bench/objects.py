@@ -7,12 +7,14 @@ from typing import Any
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import ENGINEER, INSTANCE, MANAGER, read_owned
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import OWNED
 
 
 def written(kube: Kube, engineer: str) -> dict[str, list[dict]]:
     """By deployment, the objects in the engineer's namespace with just the fields that the collection applied."""
     found: dict[str, list[dict]] = {}
-    for live in read_owned(kube, f"llm-{engineer}", {ENGINEER: engineer}):
+    kinds = tuple(kind for kind in OWNED if not kind.optional)
+    for live in read_owned(kube, f"llm-{engineer}", {ENGINEER: engineer}, kinds):
         instance = live["metadata"]["labels"].get(INSTANCE)
         for entry in live["metadata"].get("managedFields", ()):
             if instance and entry["manager"] == MANAGER and entry["operation"] == "Apply":

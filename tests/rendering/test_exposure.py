@@ -59,6 +59,7 @@ def test_a_route_publishes_the_same_at_the_gateways_https_listener(objects, engi
     assert {match["path"]["type"] for match in rule["matches"]} == {"Exact"}
     service = mine.one("Service")
     assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
+    assert rule["timeouts"] == {"request": "0s"}
     assert guests(mine) == ["edge"]
 
 

@@ -212,7 +212,7 @@ class DesiredState:
     def _try(self, change: Change, timeout: float | None, trial: Trial) -> dict:
         """Wait for the Deployment and try it; where it fails go back to the state that last worked."""
         desired = next(obj for obj in self.objects if obj["kind"] == "Deployment")
-        if self.check_mode or timeout is None or not desired["spec"]["replicas"]:
+        if self.check_mode or timeout is None or not desired["spec"].get("replicas", 1):
             self._wait(change, timeout)
             return {}
         try:

@@ -42,7 +42,8 @@ class Kind(NamedTuple):
         return f"{path}/{name}" if name else path
 
 
-# In the order in which objects are applied; pruning goes the other way round. The Service is the first of those that deployments own.
+# In the order in which objects are applied; pruning goes the other way round. Of those that deployments own, the ConfigMap
+# is the first, which records what optional kinds there are.
 KINDS = (
     Kind("v1", "Namespace", "namespaces", namespaced=False),
     Kind("v1", "ResourceQuota", "resourcequotas"),
@@ -51,10 +52,10 @@ KINDS = (
     Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", namespaced=False),
     Kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False),
     Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
-    Kind("v1", "Service", "services", owned=True),
     Kind("v1", "ConfigMap", "configmaps", owned=True),
     Kind("v1", "Secret", "secrets", owned=True),
     Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims", owned=True),
+    Kind("v1", "Service", "services", owned=True),
     Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", owned=True, optional=True),
     Kind("rbac.authorization.k8s.io/v1", "Role", "roles", owned=True, optional=True),
     Kind("rbac.authorization.k8s.io/v1", "RoleBinding", "rolebindings", owned=True, optional=True),

@@ -41,8 +41,8 @@ def test_without_a_cluster_everything_would_be_created():
     wanted = state(obj("Secret"), obj("Service"))
     wanted.apply(prune=True, timeout=1)
     assert [str(change) for change in wanted.changes] == [
-        "Service llm-alice/a created (not validated: its namespace or cluster does not exist yet)",
         "Secret llm-alice/a created (not validated: its namespace or cluster does not exist yet)",
+        "Service llm-alice/a created (not validated: its namespace or cluster does not exist yet)",
     ]
 
 
