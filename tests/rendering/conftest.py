@@ -45,8 +45,8 @@ AFFINITY = {
 }
 # All that the engines share and that changes their objects, with values that are seen in these again.
 EVERYTHING = {
-    "llm_labels": {"team": "red", "app.kubernetes.io/instance": "somebody-else", "selfhosted.llm/engineer": "mallory"},
-    "llm_annotations": {"cost": "42", "selfhosted.llm/model": "another"},
+    "llm_labels": {"team": "red"},
+    "llm_annotations": {"cost": "42"},
     "llm_node_selector": {"disk": "fast", "selfhosted.llm/pool": "another"},
     "llm_tolerations": [{"key": "spot", "operator": "Exists"}],
     "llm_affinity": AFFINITY,

@@ -25,7 +25,7 @@ def guests(objects) -> list[str]:
     policy = objects.one("NetworkPolicy")
     assert policy["spec"]["policyTypes"] == ["Ingress"]
     (rule,) = policy["spec"]["ingress"]
-    assert rule["ports"] == [{"port": "http"}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": "http"}]
     (peer,) = rule["from"]
     (names,) = peer["namespaceSelector"]["matchExpressions"]
     return names["values"]
@@ -52,13 +52,16 @@ def test_an_ingress_publishes_the_routes_that_need_the_key_with_tls(objects, eng
 def test_a_route_publishes_the_same_at_the_gateways_https_listener(objects, engine):
     mine = objects("gateway")
     route = mine.one("HTTPRoute")
-    assert route["spec"]["parentRefs"] == [{"name": "public", "namespace": "edge", "sectionName": "https"}]
+    (gateway,) = route["spec"]["parentRefs"]
+    assert gateway.items() >= {"kind": "Gateway", "name": "public", "namespace": "edge", "sectionName": "https"}.items()
     assert route["spec"]["hostnames"] == [f"{route['metadata']['name']}.example.org"]
     (rule,) = route["spec"]["rules"]
     assert tuple(match["path"]["value"] for match in rule["matches"]) == CONTRACTS[engine].keyed
     assert {match["path"]["type"] for match in rule["matches"]} == {"Exact"}
     service = mine.one("Service")
-    assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
+    (backend,) = rule["backendRefs"]
+    wanted = {"kind": "Service", "name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}
+    assert backend.items() >= wanted.items()
     assert rule["timeouts"] == {"request": "0s"}
     assert guests(mine) == ["edge"]
 
@@ -89,6 +92,7 @@ def test_the_pods_are_those_that_the_platforms_policy_lets_engineers_reach(rende
 def refused(check) -> str:
     """What a run says of deployments that are all wrong."""
     wrong = {
+        "alice-labels": {"llm_labels": {"app.kubernetes.io/instance": "x"}, "llm_annotations": {"selfhosted.llm/model": "x"}},
         "alice-self": {"llm_shared_with": ["alice"]},
         "alice-stranger": {"llm_shared_with": ["carol"]},
         "alice-bare": {"llm_expose": "ingress", "llm_api_key": False},
@@ -107,6 +111,8 @@ def refused(check) -> str:
 @pytest.mark.parametrize(
     "sentence",
     [
+        "alice-labels: llm_labels: app.kubernetes.io/instance is the collection's own",
+        "alice-labels: llm_annotations: selfhosted.llm/model is the collection's own",
         "alice-self: llm_shared_with: alice is the owner",
         "alice-stranger: llm_shared_with: this platform has no engineer carol, but alice, bob.",
         "alice-bare: llm_expose: without a key",

@@ -1,13 +1,17 @@
 # Copyright: (c) 2026, selfhosted.llm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is refused of deployments' wishes to be reached from elsewhere, and to reach the hub: what would be open, or never work."""
+"""What is refused of the variables that all engines share: what would be open to others, never work, or break the collection itself."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+# Labels and annotations of the collection's own.
+OWN = re.compile(r"selfhosted\.llm/.*|app\.kubernetes\.io/(name|instance|managed-by)|prometheus\.io/(scrape|port)")
 
 
 def problems(deployments: dict[str, dict[str, Any]], engineers: list[str]) -> list[str]:
@@ -20,12 +24,21 @@ def problems(deployments: dict[str, dict[str, Any]], engineers: list[str]) -> li
     found: dict[str, list[str]] = {}
     hostnames: dict[str, str] = {}
     for host, values in deployments.items():
-        found[host] = _shared(values, engineers) + _download(values)
+        found[host] = _metadata(values) + _shared(values, engineers) + _download(values)
         if values["llm_expose"] != "none":
             found[host] += _exposed(values)
             if (other := hostnames.setdefault(values.get("llm_hostname") or host, host)) != host:
                 found[host].append(f"llm_hostname: {values['llm_hostname']} is {other}'s already: each deployment needs a name of its own.")
     return [f"{host}: {problem}" for host, mine in found.items() for problem in mine]
+
+
+def _metadata(values: dict[str, Any]) -> list[str]:
+    return [
+        f"{variable}: {name} is the collection's own: choose another name."
+        for variable in ("llm_labels", "llm_annotations")
+        for name in values[variable]
+        if OWN.fullmatch(name)
+    ]
 
 
 def _shared(values: dict[str, Any], engineers: list[str]) -> list[str]:
