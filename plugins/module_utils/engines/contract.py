@@ -14,20 +14,22 @@ class Contract(NamedTuple):
     Attributes:
         title: the engine's name in words.
         version: the version that the table was made of, as the default image's tag has it.
-        flags: every spelling of every option of the command line -> how many values it takes, 0 or 1; -1 for any number.
-        ours: options and environment variables that the role sets -> the variable of the inventory that decides them.
-        removed: options of former versions -> the nearest that there is now, empty where there is none.
+        flags: every spelling of every option of the command line -> how many values it takes; -1 for any number.
+        equals: whether an option's value may follow it after ``=``.
+        ours: options and environment variables that the role sets -> the inventory's variable that decides them, empty where none does.
+        removed: options and environment variables of former versions -> what there is instead, empty where there is nothing.
         environment: the environment variables that it reads.
         prefixes: beginnings of further environment variables, which libraries under it read.
         keyed: routes that need the API key where one is set, in the order of their use; what is published of the engine.
         unkeyed: routes that are open even so.
-        several_keys: whether it takes more than one API key.
-        metrics: names of all metrics on ``/metrics`` that dashboards and alerts may use, as Prometheus sees them.
+        several_keys: whether it can be given more than one API key.
+        metrics: all metrics on ``/metrics`` that dashboards and alerts may use, as Prometheus sees them, histograms by their base names.
     """
 
     title: str
     version: str
     flags: dict[str, int]
+    equals: bool
     ours: dict[str, str]
     removed: dict[str, str]
     environment: frozenset[str]
@@ -36,3 +38,17 @@ class Contract(NamedTuple):
     unkeyed: tuple[str, ...]
     several_keys: bool
     metrics: tuple[str, ...]
+
+
+def options(none: str = "", one: str = "", many: str = "", switches: str = "") -> dict[str, int]:
+    """Contract.flags from names in words: without a value, with one, with any number, and without a value but with a ``--no-`` twin."""
+    return {
+        name: values
+        for names, values in ((none, 0), (one, 1), (many, -1), (switches, 0), (switches.replace("--", "--no-"), 0))
+        for name in names.split()
+    }
+
+
+def ours(nothing: str, **variables: str) -> dict[str, str]:
+    """Contract.ours from names in words, by the variable that decides them; `nothing` are those that none does."""
+    return {name: variable for variable, names in variables.items() for name in names.split()} | dict.fromkeys(nothing.split(), "")
