@@ -8,6 +8,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+# What the C library, Python, OpenSSL, CUDA and NCCL read under each of the engines.
+COMMON = frozenset(
+    """
+    ALL_PROXY HTTPS_PROXY HTTP_PROXY LANG LD_LIBRARY_PATH LD_PRELOAD NO_PROXY PATH SSL_CERT_DIR SSL_CERT_FILE TMPDIR TZ XDG_CACHE_HOME
+    XDG_CONFIG_HOME all_proxy http_proxy https_proxy no_proxy
+    """.split()
+)
+COMMON_PREFIXES = ("CUBLAS", "CUDA_", "GOMP_", "LC_", "MALLOC_", "NCCL_", "NVIDIA_", "OMP_")
+
+
 class Contract(NamedTuple):
     """What one version of an engine reads, serves and measures.
 
@@ -16,6 +26,7 @@ class Contract(NamedTuple):
         version: the version that the table was made of, as the default image's tag has it.
         flags: every spelling of every option of the command line -> how many values it takes; -1 for any number.
         equals: whether an option's value may follow it after ``=``.
+        nested: whether a part of an option's JSON value may be given by itself, as ``--option.key value``.
         ours: options and environment variables that the role sets -> the inventory's variable that decides them, empty where none does.
         removed: options and environment variables of former versions -> what there is instead, empty where there is nothing.
         environment: the environment variables that it reads.
@@ -30,6 +41,7 @@ class Contract(NamedTuple):
     version: str
     flags: dict[str, int]
     equals: bool
+    nested: bool
     ours: dict[str, str]
     removed: dict[str, str]
     environment: frozenset[str]

@@ -73,6 +73,7 @@ CONTRACT = Contract(
     )
     | {"--control-vector-layer-range": 2},
     equals=False,
+    nested=False,
     ours=ours(
         llm_model="""
         -m --model LLAMA_ARG_MODEL -mu --model-url LLAMA_ARG_MODEL_URL -dr --docker-repo LLAMA_ARG_DOCKER_REPO
@@ -81,14 +82,15 @@ CONTRACT = Contract(
         """,
         inventory_hostname="-a --alias LLAMA_ARG_ALIAS",
         llm_expose="--host LLAMA_ARG_HOST",
-        llm_port="--port LLAMA_ARG_PORT",
         llm_gpu="-fit --fit LLAMA_ARG_FIT -dev --device LLAMA_ARG_DEVICE CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES",
         llama_cpp_gpu_layers="-ngl --gpu-layers --n-gpu-layers LLAMA_ARG_N_GPU_LAYERS",
         llm_context="-c --ctx-size LLAMA_ARG_CTX_SIZE",
         llm_slots="-np --parallel LLAMA_ARG_N_PARALLEL",
         llm_api_key="--api-key LLAMA_API_KEY --api-key-file LLAMA_ARG_API_KEY_FILE",
         llm_hf_token="-hft --hf-token HF_TOKEN",
-        nothing="--metrics LLAMA_ARG_ENDPOINT_METRICS --slots --no-slots LLAMA_ARG_ENDPOINT_SLOTS LLAMA_ARG_NO_ENDPOINT_SLOTS HOME",
+        nothing="""
+        --port LLAMA_ARG_PORT --metrics LLAMA_ARG_ENDPOINT_METRICS --slots --no-slots LLAMA_ARG_ENDPOINT_SLOTS LLAMA_ARG_NO_ENDPOINT_SLOTS HOME
+        """,
     ),
     removed={
         "--draft": "--spec-draft-n-max or --spec-ngram-mod-n-max",

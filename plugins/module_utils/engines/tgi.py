@@ -31,11 +31,11 @@ CONTRACT = Contract(
     version="3.3.7",
     flags=options(none=f"{SWITCHES} --env -e --help -h --version -V", one=f"{VALUES} -p -g"),
     equals=True,
+    nested=False,
     ours=ours(
         llm_model="--model-id MODEL_ID --tokenizer-config-path TOKENIZER_CONFIG_PATH",
         llm_revision="--revision REVISION",
         llm_expose="--hostname HOSTNAME --ngrok NGROK --ngrok-authtoken NGROK_AUTHTOKEN --ngrok-edge NGROK_EDGE",
-        llm_port="-p --port PORT",
         llm_gpu="""
         --num-shard NUM_SHARD --sharded SHARDED --cuda-memory-fraction CUDA_MEMORY_FRACTION CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES
         """,
@@ -48,7 +48,7 @@ CONTRACT = Contract(
         llm_api_key="--api-key API_KEY",
         llm_hf_token="HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_API_TOKEN",
         tgi_quantize="--quantize QUANTIZE",
-        nothing="--usage-stats USAGE_STATS HF_HUB_OFFLINE HF_HOME HOME",
+        nothing="-p --port PORT --usage-stats USAGE_STATS HF_HUB_OFFLINE HF_HOME HOME",
     ),
     removed={
         "--disable-usage-stats": "",

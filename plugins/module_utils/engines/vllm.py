@@ -89,12 +89,12 @@ CONTRACT = Contract(
         """,
     ),
     equals=True,
+    nested=True,
     ours=ours(
         llm_model="--model",
         llm_revision="--revision",
         inventory_hostname="--served-model-name",
         llm_expose="--host --uds VLLM_HOST_IP",
-        llm_port="--port",
         llm_gpu="""
         -tp --tensor-parallel-size --gpu-memory-utilization --device-memory-utilization --kv-cache-memory-bytes --device-ids
         CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES
@@ -106,7 +106,7 @@ CONTRACT = Contract(
         vllm_max_num_batched_tokens="--max-num-batched-tokens",
         llm_api_key="--api-key VLLM_API_KEY",
         llm_hf_token="--hf-token HF_TOKEN",
-        nothing="--config HF_HUB_OFFLINE HF_HOME HOME VLLM_NO_USAGE_STATS",
+        nothing="--port --config HF_HUB_OFFLINE HF_HOME HOME VLLM_NO_USAGE_STATS",
     ),
     removed={
         "--task": "--runner and --convert",
