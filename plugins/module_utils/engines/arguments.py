@@ -86,7 +86,8 @@ def _refusal(contract: Contract, name: str, known: Iterable[str], kind: str) -> 
         return _decided(name, contract.ours[name])
     version = f"{contract.title} {contract.version}"
     if name in contract.removed:
-        return f"{version} has no {name} any more" + (f": use {contract.removed[name]}." if contract.removed[name] else "; nothing replaces it.")
+        instead = contract.removed[name]
+        return f"{version} has no {name} any more" + (f": use {instead}." if instead else "; nothing replaces it.")
     sentence = f"{version} has no {kind} {name}"
     near = difflib.get_close_matches(name, sorted(known), 1, 0.6)
     if not near:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
 # What the C library, Python, OpenSSL, CUDA and NCCL read under each of the engines.
 COMMON = frozenset(
     """

@@ -84,12 +84,21 @@ CONTRACT = Contract(
         llm_expose="--host LLAMA_ARG_HOST",
         llm_gpu="-fit --fit LLAMA_ARG_FIT -dev --device LLAMA_ARG_DEVICE CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES",
         llama_cpp_gpu_layers="-ngl --gpu-layers --n-gpu-layers LLAMA_ARG_N_GPU_LAYERS",
+        llama_cpp_mmproj="-mm --mmproj LLAMA_ARG_MMPROJ -mmu --mmproj-url LLAMA_ARG_MMPROJ_URL",
+        llama_cpp_cache_type_k="-ctk --cache-type-k LLAMA_ARG_CACHE_TYPE_K",
+        llama_cpp_cache_type_v="-ctv --cache-type-v LLAMA_ARG_CACHE_TYPE_V",
+        llama_cpp_flash_attention="-fa --flash-attn LLAMA_ARG_FLASH_ATTN",
+        llama_cpp_cache_ram_mib="-cram --cache-ram LLAMA_ARG_CACHE_RAM",
+        llama_cpp_web_ui="--ui --webui --no-ui --no-webui LLAMA_ARG_UI LLAMA_ARG_NO_UI",
+        llama_cpp_embeddings="--embedding --embeddings LLAMA_ARG_EMBEDDINGS",
+        llama_cpp_pooling="--pooling LLAMA_ARG_POOLING",
         llm_context="-c --ctx-size LLAMA_ARG_CTX_SIZE",
         llm_slots="-np --parallel LLAMA_ARG_N_PARALLEL",
         llm_api_key="--api-key LLAMA_API_KEY --api-key-file LLAMA_ARG_API_KEY_FILE",
         llm_hf_token="-hft --hf-token HF_TOKEN",
         nothing="""
-        --port LLAMA_ARG_PORT --metrics LLAMA_ARG_ENDPOINT_METRICS --slots --no-slots LLAMA_ARG_ENDPOINT_SLOTS LLAMA_ARG_NO_ENDPOINT_SLOTS HOME
+        --port LLAMA_ARG_PORT --metrics LLAMA_ARG_ENDPOINT_METRICS --slots --no-slots LLAMA_ARG_ENDPOINT_SLOTS LLAMA_ARG_NO_ENDPOINT_SLOTS
+        HOME
         """,
     ),
     removed={

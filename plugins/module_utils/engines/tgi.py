@@ -33,7 +33,7 @@ CONTRACT = Contract(
     equals=True,
     nested=False,
     ours=ours(
-        llm_model="--model-id MODEL_ID --tokenizer-config-path TOKENIZER_CONFIG_PATH",
+        llm_model="--model-id MODEL_ID",
         llm_revision="--revision REVISION",
         llm_expose="--hostname HOSTNAME --ngrok NGROK --ngrok-authtoken NGROK_AUTHTOKEN --ngrok-edge NGROK_EDGE",
         llm_gpu="""
@@ -48,7 +48,7 @@ CONTRACT = Contract(
         llm_api_key="--api-key API_KEY",
         llm_hf_token="HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_API_TOKEN",
         tgi_quantize="--quantize QUANTIZE",
-        nothing="-p --port PORT --usage-stats USAGE_STATS HF_HUB_OFFLINE HF_HOME HOME",
+        nothing="-p --port PORT --usage-stats USAGE_STATS HF_HUB_OFFLINE HF_HOME HOME USER",
     ),
     removed={
         "--disable-usage-stats": "",

@@ -96,17 +96,19 @@ CONTRACT = Contract(
         inventory_hostname="--served-model-name",
         llm_expose="--host --uds VLLM_HOST_IP",
         llm_gpu="""
-        -tp --tensor-parallel-size --gpu-memory-utilization --device-memory-utilization --kv-cache-memory-bytes --device-ids
+        -tp --tensor-parallel-size --device-memory-utilization --kv-cache-memory-bytes --device-ids
         CUDA_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES
         """,
+        vllm_gpu_memory_utilization="--gpu-memory-utilization",
         llm_context="--max-model-len",
         llm_slots="--max-num-seqs",
         vllm_quantization="-q --quantization",
         vllm_kv_cache_dtype="--kv-cache-dtype",
         vllm_max_num_batched_tokens="--max-num-batched-tokens",
+        llm_termination_seconds="--shutdown-timeout",
         llm_api_key="--api-key VLLM_API_KEY",
         llm_hf_token="--hf-token HF_TOKEN",
-        nothing="--port --config HF_HUB_OFFLINE HF_HOME HOME VLLM_NO_USAGE_STATS",
+        nothing="--port --config HF_HUB_OFFLINE HOME USER VLLM_NO_USAGE_STATS DO_NOT_TRACK",
     ),
     removed={
         "--task": "--runner and --convert",
