@@ -20,7 +20,7 @@ from .fit import gguf, safetensors
 from .fit.model import BLOCKS, Model, ModelError, Tensor
 
 # Of what is in a cached file; another is read anew.
-VERSION = 1
+VERSION = 2
 CONFIG = "config.json"
 
 # The bytes of a file: path, first byte, number of bytes.

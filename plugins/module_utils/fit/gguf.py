@@ -173,6 +173,7 @@ def model(parts: Sequence[Header]) -> Model:
         context=number("context_length", least=1),
         window=window,
         sliding=sliding,
+        quantisation="",
         tensors=tensors,
     )
 

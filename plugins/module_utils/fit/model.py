@@ -72,6 +72,7 @@ class Model(NamedTuple):
         context: tokens that it was trained for.
         window: tokens that a sliding layer sees; 0 where there is none.
         sliding: whether a layer is a sliding one.
+        quantisation: what config.json says that the weights are published in (``awq``, ``fp8``); empty where it says nothing, and for GGUF.
         tensors: of all files.
     """
 
@@ -90,6 +91,7 @@ class Model(NamedTuple):
     context: int
     window: int
     sliding: tuple[bool, ...]
+    quantisation: str
     tensors: tuple[Tensor, ...]
 
     @property

@@ -149,8 +149,16 @@ def model(config: bytes, files: Iterable[Shapes]) -> Model:
         context=number("max_position_embeddings"),
         window=window,
         sliding=sliding,
+        quantisation=_quantisation(given, text),
         tensors=tensors,
     )
+
+
+def _quantisation(*configs: dict) -> str:
+    """The method of quantisation that one of these parts of config.json names."""
+    sections = (config.get(name) for config in configs for name in ("quantization_config", "compression_config"))
+    methods = (section.get("quant_method") for section in sections if isinstance(section, dict))
+    return next((method.lower() for method in methods if isinstance(method, str)), "")
 
 
 def as_gguf(model: Model, quant: str) -> Model:
@@ -181,7 +189,7 @@ def as_gguf(model: Model, quant: str) -> Model:
         tensors.append(tensor)
     if quant not in _CONVERTED:
         tensors = _quantised(model, tensors, quant)
-    return model._replace(tensors=tuple(tensors))
+    return model._replace(quantisation="", tensors=tuple(tensors))
 
 
 def _quantised(model: Model, tensors: list[Tensor], quant: str) -> list[Tensor]:

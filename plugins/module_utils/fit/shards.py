@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 
 from ..errors import UserError
 from .model import Model, Tensor
@@ -16,7 +17,7 @@ GIB = 2**30
 _NUMBERS = frozenset({"F64", "F32", "F16", "BF16"})
 # Bytes of so many weights of a layer's matrices where they are quantised while they are loaded, by the engines' names. 4 bits
 # and their scales: one of 8 bits for 64 weights, and one of 32 for 256 of those (bitsandbytes: compress_statistics).
-ON_LOAD = {"eetq": (1, 1), "fp8": (1, 1), "bitsandbytes-8bit": (1, 1), "bitsandbytes-4bit": (34, 64)}
+ON_LOAD = {"eetq": (1, 1), "fp8": (1, 1), "mxfp8": (33, 32), "mxfp4": (17, 32), "bitsandbytes-8bit": (1, 1), "bitsandbytes-4bit": (34, 64)}
 # As published under a name of its own: 4 bits, with a scale and a zero for 128 weights or fewer (AWQ, GPTQ). This is an upper bound.
 FOUR_BITS = "Q4_0"
 # Of several GPUs that share a model, in bytes on each; neither read nor measured.
@@ -53,6 +54,34 @@ def is_matrix(tensor: Tensor) -> bool:
     return tensor.name.startswith("blk.") and len(tensor.shape) > 1 and "ffn_gate_inp" not in tensor.name
 
 
+def check_quantisation(
+    model: Model, engine: str, option: str, wanted: str | None, on_load: Collection[str], reads: Mapping[str, Collection[str]]
+) -> None:
+    """Whether the engine can quantise the weights as wanted, or reads the quantisation that they have.
+
+    Args:
+        on_load: names of quantisations that it makes of weights that have none.
+        reads: what config.json may call those of weights that have one, by the engine's own names.
+
+    Raises:
+        Refusal: it cannot.
+    """
+    published = model.quantisation
+    making = f"{engine} makes {', '.join(on_load)} of weights that have none"
+    if wanted and wanted not in on_load and wanted not in reads:
+        raise Refusal(f"{engine} has no quantisation {wanted!r}: set {option} to one of {', '.join(sorted({*on_load, *reads}))}.")
+    if not published:
+        # Older repositories say it in a file of their own; their packed weights are whole numbers.
+        if wanted in reads and wanted not in on_load and all(tensor.kind != "I32" for tensor in model.tensors):
+            raise Refusal(f"{option} is {wanted}, and the weights are not quantised: choose a repository where they are. {making}.")
+        return
+    able = [name for name, methods in reads.items() if published in methods]
+    if not able:
+        raise Refusal(f"The weights are quantised as {published}, which {engine} does not read: choose another repository. {making}.")
+    if wanted and wanted not in able:
+        raise Refusal(f"{option} is {wanted}, and the weights are quantised as {published} already: remove it, or set it to {able[0]}.")
+
+
 def held(tensor: Tensor, quantisation: str | None = None) -> int:
     """Bytes of a tensor in GPU memory; quantisation is one of ON_LOAD."""
     if tensor.kind not in _NUMBERS:
@@ -81,8 +110,9 @@ def weights(model: Model, gpus: int, quantisation: str | None = None, output_cop
 
 
 def four_bits(model: Model) -> Model:
-    """The same model with the matrices of its layers in 4 bits."""
+    """The same model published with the matrices of its layers in 4 bits."""
     return model._replace(
+        quantisation="awq",
         tensors=tuple(
             tensor._replace(kind=FOUR_BITS) if is_matrix(tensor) and tensor.kind in _NUMBERS else tensor for tensor in model.tensors
         )

@@ -31,7 +31,15 @@ ON_LOAD = {
     "bitsandbytes-nf4": "bitsandbytes-4bit",
     "bitsandbytes-fp4": "bitsandbytes-4bit",
 }
-IN_FILES = frozenset({"awq", "compressed-tensors", "exl2", "gptq", "marlin"})
+# Those in the files, with what config.json calls what TGI reads under these names (server: utils/quantization.py, layers/gptq).
+IN_FILES = {
+    "awq": ("awq",),
+    "compressed-tensors": ("compressed-tensors",),
+    "exl2": ("exl2",),
+    "fp8": ("fp8", "fbgemm_fp8"),
+    "gptq": ("gptq", "awq"),
+    "marlin": ("gptq", "marlin"),
+}
 # What no source says and nobody measured here, in bytes on each GPU; beside shards.NCCL.
 MARGIN = {
     "CUDA context, cuBLAS and kernels": 800 * MIB,
@@ -77,8 +85,11 @@ def estimate(model: Model, options: Options, free: tuple[int, ...], card: int = 
             "set num_shard to a divisor."
         )
     quantize = options.quantize
-    if quantize and quantize not in ON_LOAD and quantize not in IN_FILES:
-        raise Refusal(f"TGI has no quantisation {quantize!r}: set quantize to one of {', '.join(sorted(ON_LOAD.keys() | IN_FILES))}.")
+    shards.check_quantisation(model, "TGI", "quantize", quantize, ON_LOAD, IN_FILES)
+    if model.quantisation == "marlin" and not quantize:  # the only one that TGI does not take from config.json (models/__init__.py)
+        raise Refusal("The weights are quantised as marlin, which TGI must be told: set quantize to marlin.")
+    if gpus > 1 and "exl2" in (quantize, model.quantisation):
+        raise Refusal(f"TGI does not share a model quantised as exl2 between {gpus} GPUs: give it one, or choose other weights.")
     context = max(2, options.max_total_tokens or model.context)
     requests = options.max_concurrent_requests or 1
     prefill = options.max_batch_prefill_tokens or prefill_tokens(model, gpus)

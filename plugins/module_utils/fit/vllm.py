@@ -24,8 +24,20 @@ BATCHED_TOKENS, SEQUENCES = 2048, 256
 SAMPLING = 2 + 4 + 4 + 8 + 4 + 4
 # Bytes of a number in the cache, by the names of kv_cache_dtype.
 CACHE = {"auto": 2, "float16": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-# Quantisations made while loading, by vLLM's names; any other is that of the files.
-ON_LOAD = {"fp8": "fp8", "bitsandbytes": "bitsandbytes-4bit"}
+# Quantisations made while loading, by vLLM's names (vllm/config/quantization.py: _ONLINE_SHORTHANDS). Those that an A40 (8.6) cannot
+# compute are not here: fp8_per_channel, nvfp4_per_token. Those of 8 and 4 bits are of the weights alone there, by Marlin. fp8 is the
+# former name of the first (vllm/model_executor/model_loader/weight_utils.py: get_quant_config).
+ON_LOAD = {"fp8_per_tensor": "fp8", "fp8_per_block": "fp8", "fp8": "fp8", "mxfp8": "mxfp8", "mxfp4": "mxfp4"}
+# Those in the files, with what config.json calls what vLLM reads under these names (vllm/model_executor/layers/quantization).
+# fp_quant is missing for the A40's sake, and fbgemm_fp8 as vLLM refuses it by now.
+IN_FILES = {
+    "awq": ("awq",), "auto_awq": ("awq",), "awq_marlin": ("awq",),
+    "gptq": ("gptq",), "auto_gptq": ("gptq",), "gptq_marlin": ("gptq",),
+    "moe_wna16": ("awq", "gptq"), "compressed-tensors": ("compressed-tensors",), "fp8": ("fp8",), "inc": ("auto-round", "inc"),
+    "modelopt": ("modelopt",), "modelopt_fp4": ("modelopt", "modelopt_fp4"), "modelopt_mixed": ("modelopt", "modelopt_mixed"),
+    "modelopt_mxfp8": ("modelopt", "modelopt_mxfp8"), "mxfp4": ("mxfp4",), "mxfp8": ("mxfp8",), "quark": ("quark",),
+    "torchao": ("torchao",),
+}  # fmt: skip
 # What no source says and nobody measured here, in bytes on each GPU; beside shards.NCCL.
 MARGIN = {
     "CUDA context, cuBLAS and kernels": 800 * MIB,
@@ -44,7 +56,7 @@ class Options(NamedTuple):
         tensor_parallel_size: GPUs that share the model; all by default.
         gpu_memory_utilization: of the card; UTILIZATION of the share that the deployment has by default.
         kv_cache_dtype: see CACHE.
-        quantization: see ON_LOAD.
+        quantization: see ON_LOAD and IN_FILES.
     """
 
     max_model_len: int | None = None
@@ -69,6 +81,7 @@ def estimate(model: Model, options: Options, free: tuple[int, ...], card: int = 
             f"vLLM cannot share {max(model.heads)} attention heads, {heads} of keys and values, between {gpus} GPUs: "
             "set tensor_parallel_size to a divisor."
         )
+    shards.check_quantisation(model, "vLLM", "quantization", options.quantization, ON_LOAD, IN_FILES)
     if options.kv_cache_dtype not in CACHE:
         raise Refusal(f"kv_cache_dtype {options.kv_cache_dtype!r} is not planned for: set it to one of {', '.join(CACHE)}.")
     context = options.max_model_len or model.context

@@ -43,7 +43,7 @@ def model_of(name: str) -> Model:
     each = [(value,) * shape.layers for value in (shape.heads, shape.heads_kv, 0 if shape.experts else shape.feed_forward)]
     return Model(
         shape.arch, shape.layers, shape.embedding, each[0], each[1], shape.head, shape.head, each[2], shape.experts, shape.experts_used,
-        inner if shape.experts else 0, shape.vocabulary, shape.context, window, sliding,
+        inner if shape.experts else 0, shape.vocabulary, shape.context, window, sliding, "",
         tuple(Tensor(tensor, size, MODELS.tensor_type(shape, quant, tensor)) for tensor, size in MODELS.tensors(shape)),
     )  # fmt: skip
 

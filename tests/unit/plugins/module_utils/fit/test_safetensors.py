@@ -185,6 +185,21 @@ def test_quantised_files_are_counted_but_nothing_is_made_of_them():
 WRONG = [None, True, -1, 0, 3, 1e308, float("nan"), 1 << 70, "x", "gemma3", [], {}, [1] * 5, {"text_config": {}}]
 
 
+@pytest.mark.parametrize(
+    ("said", "quantisation"),
+    [
+        ({}, ""),
+        ({"quantization_config": {"quant_method": "AWQ", "bits": 4}}, "awq"),
+        ({"compression_config": {"quant_method": "compressed-tensors"}}, "compressed-tensors"),
+        ({"quantization_config": ["awq"]}, ""),
+        ({"quantization_config": {"quant_method": 4}}, ""),
+    ],
+)
+def test_the_quantisation_is_what_config_json_says(said, quantisation):
+    config, tensors = checkpoint("Llama-3.2-1B", 1)
+    assert safetensors.model(json.dumps(json.loads(config) | said).encode(), [tensors]).quantisation == quantisation
+
+
 def test_ten_thousand_mutated_models_are_a_model_or_a_sentence():
     dice = random.Random(7)
     originals = [(*checkpoint(name, 1), *safetensors_header(checkpoint(name, 1)[1])) for name in ("gpt-oss-20b", "gemma-3-4b")]

@@ -64,7 +64,7 @@ def test_more_prefill_takes_more_buffers(models):
     assert large - small == 2 * 2048 * (4 * 14336 + 3 * 4096 + 128256)
 
 
-@pytest.mark.parametrize(("quantize", "bits"), [("eetq", 8), ("fp8", 8), ("bitsandbytes-nf4", 4.25), ("awq", 16)])
+@pytest.mark.parametrize(("quantize", "bits"), [("eetq", 8), ("fp8", 8), ("bitsandbytes-nf4", 4.25)])
 def test_what_is_quantised_while_loading(models, quantize, bits):
     (parts,) = tgi.estimate(models["8B"], tgi.Options(8192, quantize=quantize), (CARD,))
     matrices = sum(tensor.weights for tensor in models["8B"].tensors if shards.is_matrix(tensor))
@@ -95,6 +95,7 @@ def test_gpus_beyond_num_shard_are_left_alone(models):
         ({"num_shard": 2}, 1, r"TGI wants 2 GPUs \(num_shard\), and has 1"),
         ({}, 3, "cannot share 32 attention heads"),
         ({"quantize": "q4"}, 1, "no quantisation 'q4': set quantize to one of awq, bitsandbytes"),
+        ({"quantize": "awq"}, 1, "quantize is awq, and the weights are not quantised: choose a repository where they are. TGI makes eetq"),
         ({"cuda_memory_fraction": 1.0}, 0.5, "is 44.3 GiB of the card, and the deployment has 22.2 GiB: set it to 0.5"),
     ],
 )
@@ -107,3 +108,25 @@ def test_what_tgi_refuses(models, options, gpus, sentence):
 def test_the_margin_has_names(models):
     assert tgi.estimate(models["8B"], tgi.Options(8192), (CARD,))[0].margin == sum(tgi.MARGIN.values())
     assert tgi.estimate(models["8B"], tgi.Options(8192), (CARD,) * 2)[0].margin == sum((tgi.MARGIN | shards.NCCL).values())
+
+
+@pytest.mark.parametrize(
+    ("published", "quantize", "gpus", "sentence"),
+    [
+        ("awq", "eetq", 1, "quantize is eetq, and the weights are quantised as awq already: remove it, or set it to awq"),
+        ("gptq", "awq", 1, "quantize is awq, and the weights are quantised as gptq already: remove it, or set it to gptq"),
+        ("mxfp4", None, 1, "The weights are quantised as mxfp4, which TGI does not read: choose another repository"),
+        ("marlin", None, 1, "which TGI must be told: set quantize to marlin"),
+        ("exl2", None, 2, "TGI does not share a model quantised as exl2 between 2 GPUs"),
+    ],
+)
+def test_weights_that_are_quantised_already(models, published, quantize, gpus, sentence):
+    with pytest.raises(shards.Refusal, match=sentence):
+        tgi.estimate(models["8B"]._replace(quantisation=published), tgi.Options(8192, quantize=quantize), (CARD,) * gpus)
+
+
+@pytest.mark.parametrize(
+    ("published", "quantize"), [("awq", None), ("awq", "gptq"), ("fbgemm_fp8", "fp8"), ("marlin", "marlin"), ("exl2", "exl2")]
+)
+def test_weights_that_are_quantised_as_they_should_be(models, published, quantize):
+    assert tgi.estimate(models["8B"]._replace(quantisation=published), tgi.Options(8192, quantize=quantize), (CARD,))

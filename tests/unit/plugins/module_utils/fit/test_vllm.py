@@ -16,7 +16,7 @@ def test_weights_and_cache(models):
     assert eighth.kv == parts.kv / 2
     (tied,) = vllm.estimate(models["1B"], vllm.Options(8192), (CARD,))
     assert tied.weights == models["1B"].size
-    (quantised,) = vllm.estimate(models["8B"], vllm.Options(8192, quantization="fp8"), (CARD,))
+    (quantised,) = vllm.estimate(models["8B"], vllm.Options(8192, quantization="fp8_per_tensor"), (CARD,))
     assert 0.5 < quantised.weights / parts.weights < 0.6
 
 
@@ -47,6 +47,9 @@ def test_it_takes_its_fraction_of_the_card(models):
         ({"gpu_memory_utilization": 0.92}, 0.5, "gpu_memory_utilization 0.92 is 40.8 GiB of the card, .* has 22.2 GiB: set it to 0.46"),
         ({"tensor_parallel_size": 4}, 2, r"vLLM wants 4 GPUs \(tensor_parallel_size\), and has 2"),
         ({}, 6, "cannot share 32 attention heads"),
+        ({"quantization": "bitsandbytes"}, 1, "vLLM has no quantisation 'bitsandbytes': set quantization to one of auto_awq, auto_gptq"),
+        ({"quantization": "fp8_per_channel"}, 1, "vLLM has no quantisation 'fp8_per_channel'"),
+        ({"quantization": "gptq_marlin"}, 1, "quantization is gptq_marlin, and the weights are not quantised"),
         ({"kv_cache_dtype": "q8_0"}, 1, "'q8_0' is not planned for: set it to one of auto"),
     ],
 )
@@ -58,3 +61,15 @@ def test_what_vllm_refuses(models, options, gpus, sentence):
 
 def test_the_margin_has_names(models):
     assert vllm.estimate(models["8B"], vllm.Options(8192), (CARD,))[0].margin == sum(vllm.MARGIN.values())
+
+
+@pytest.mark.parametrize(
+    ("published", "quantization"), [("awq", None), ("awq", "awq_marlin"), ("gptq", "auto_gptq"), ("fp8", "fp8"), ("mxfp4", None)]
+)
+def test_weights_that_are_quantised_already(models, published, quantization):
+    model = models["8B"]._replace(quantisation=published)
+    assert vllm.estimate(model, vllm.Options(8192, quantization=quantization), (CARD,))
+    with pytest.raises(shards.Refusal, match=f"quantization is fp8_per_block, and the weights are quantised as {published} already"):
+        vllm.estimate(model, vllm.Options(8192, quantization="fp8_per_block"), (CARD,))
+    with pytest.raises(shards.Refusal, match="quantised as exl2, which vLLM does not read"):
+        vllm.estimate(model._replace(quantisation="exl2"), vllm.Options(8192, quantization=quantization), (CARD,))
