@@ -15,11 +15,11 @@ from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, refusal
 from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import ready, storage
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import MODEL
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import MODEL, NAME
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.platform import Record, read_record
 from ansible_collections.selfhosted.llm.plugins.module_utils.weights import in_words
-from ansible_collections.selfhosted.llm.plugins.plugin_utils import fitting, models
+from ansible_collections.selfhosted.llm.plugins.plugin_utils import engines, fitting, models
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.preflight import Preflight
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.table import table
@@ -32,6 +32,7 @@ class ActionModule(Preflight):
         result = super().run(tmp, task_vars)
         _checked, args = self.validate_argument_spec({"refuse": {"type": "bool", "default": True}})
         values = self.checked_values(task_vars)
+        self.problems += engines.problems(values)
         record, engineers = self._clusters(values)
         self.stop_on_problems()
         self.problems += refusals.problems(values, record.engineers)
@@ -40,17 +41,19 @@ class ActionModule(Preflight):
         wanted = [models.Wanted(host, mine["engine"], mine) for host, mine in values.items()]
         found = models.find(wanted, {host: live[mine["engineer"]] for host, mine in values.items()})
         fits = fitting.judge(wanted, {host: model for host, model in found.items() if isinstance(model, models.Found)}, record.pools)
-        deployments, notes = {}, []
+        deployments, notes = {}, [engines.ARCHIVED] if any(model.engine == "tgi" for model in wanted) else []
         for model in wanted:
             engineer = engineers[model.values["engineer"]]
             try:
                 deployment, note = self._deployment(model, found[model.host], record, engineer, live[engineer.name])
-                note = " ".join(filter(None, (note, _fit_note(fits[model.host], args["refuse"]))))
+                fit, set_here = fits[model.host], self.variables.raw(model.host)
+                more = engines.notes(model.values, deployment, fit, set_here, self.variables.spec(model.engine))
+                note = " ".join(filter(None, (note, _fit_note(fit, args["refuse"]), *more)))
             except UserError as error:
                 self.problems.append(f"{model.host}: {error}")
                 continue
-            speed = fits[model.host]["tokens_per_second"] or 0.0
-            deployments[model.host] = deployment | {"fit": fits[model.host], "tokens_per_second": speed}
+            speed = fit["tokens_per_second"] or 0.0
+            deployments[model.host] = deployment | {"fit": fit, "tokens_per_second": speed}
             notes += [f"{model.host}: {note}"] if note else []
         self.stop_on_problems()
         if args["refuse"]:  # else selfhosted.llm.plan_report shows it
@@ -134,6 +137,7 @@ class ActionModule(Preflight):
             "commit": snapshot.commit,
             "directory": f"{snapshot.repo}/{snapshot.commit}",
             "served": served["metadata"].get("annotations", {}).get(MODEL, "").replace("@", "/"),
+            "served_by": served["metadata"].get("labels", {}).get(NAME, "").replace("-", "_"),
             "files": files,
             "quant": weights.quant,
             "first_file": weights.first_file,

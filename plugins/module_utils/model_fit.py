@@ -228,7 +228,7 @@ def _entry(given: dict, one: Deployment | UserError, model: Model | UserError, s
         judged = verdict.judge(need, _alternatives(one, need, source, snapshots))
         speed = verdict.tokens_per_second(need)
     except UserError as error:
-        nothing = {"forced": False, "gpus": [], "tokens_per_second": None, "proposals": []}
+        nothing = {"forced": False, "gpus": [], "quantisation": "", "tokens_per_second": None, "proposals": []}
         return entry | {"verdict": "unknown", "message": str(error)} | nothing
     placed = {"free_mib": None} if one.free_mib else {}
     return entry | {
@@ -236,6 +236,7 @@ def _entry(given: dict, one: Deployment | UserError, model: Model | UserError, s
         "forced": one.force and judged.verdict == "no",
         "message": verdict.sentence(need, judged),
         "gpus": [_gpu(parts, free) for parts, free in zip(judged.parts, need.place.free, strict=False)],
+        "quantisation": getattr(need.options, ENGINES[one.engine].quantisation, None) or need.model.quantisation,
         "tokens_per_second": speed and round(speed, 1),
         "proposals": [
             {"what": found.what, "change": found.change | (placed if "gpus" in found.change else {}), "verdict": "fits"}

@@ -34,7 +34,7 @@ options:
   engine:
     description: Return only the files that this engine needs. All files where not given.
     type: str
-    choices: [llama_cpp, tgi]
+    choices: [llama_cpp, tgi, vllm]
 seealso:
   - module: selfhosted.llm.plan
 """
@@ -124,6 +124,7 @@ models:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import hub, weights
+from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 
 
@@ -171,7 +172,7 @@ def main() -> None:
         argument_spec={
             "models": {"type": "list", "elements": "str", "required": True},
             "revision": {"type": "str", "default": "main"},
-            "engine": {"type": "str", "choices": ["llama_cpp", "tgi"]},
+            "engine": {"type": "str", "choices": list(CONTRACTS)},
             "token": {"type": "str", "no_log": True},
             "endpoint": {"type": "str", "default": "https://huggingface.co"},
         },

@@ -138,6 +138,10 @@ deployments:
           description: Bytes that it is expected to take, without the margin.
           type: int
           sample: 81558921216
+    quantisation:
+      description: How the engine quantises the weights, or their files are quantised; empty where neither is, and for GGUF files.
+      type: str
+      sample: awq
     tokens_per_second:
       description: Tokens per second of a single request at most, which the memory's bandwidth allows. None where that is not known, or the
         CPU takes part.

@@ -15,6 +15,7 @@ description:
     kubeconfigs, the GPU shares against the platform's pools, and the models against the hub; all problems are reported at once.
   - Calculates whether each model fits its share of the GPUs (M(selfhosted.llm.model_fit)). What does not is refused, with the
     arithmetic and what would fit, unless C(llm_force) says otherwise.
+  - What is added to an engine's command line and environment is checked against what its pinned version knows.
   - Runs once for all hosts of the play. Writes nothing. Prints a table of the models.
   - A model that is locked (M(selfhosted.llm.lock)) is taken as locked, and it is said where its revision has moved. Where the hub
     does not answer, what is locked or was downloaded before is taken, with a warning.
@@ -51,6 +52,9 @@ deployments:
       type: str
     served:
       description: Beginning of the directory that is being served now.
+      type: str
+    served_by:
+      description: The engine that serves now; empty where none does.
       type: str
     quant:
       description: Quantisation of the GGUF file that must be made of the files; empty where none must.
@@ -107,6 +111,13 @@ deployments:
     share:
       description: The GPU share in words.
       type: str
+    routes:
+      description: The engine's routes that need the API key, which are what may be published of it.
+      type: list
+      elements: str
+    several_keys:
+      description: Whether the engine can be given more than one API key.
+      type: bool
     asleep:
       description: Whether the platform's GPU pools sleep, so that nothing can run now.
       type: bool

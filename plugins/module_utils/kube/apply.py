@@ -16,6 +16,8 @@ from .client import APPLY_PATCH, Kube, KubeError
 from .kinds import BY_NAME, OWNED, Kind
 
 MANAGER = "selfhosted.llm"
+# The engine, with "-" in place of "_".
+NAME = "app.kubernetes.io/name"
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 ENGINEER = "selfhosted.llm/engineer"

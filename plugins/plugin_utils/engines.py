@@ -1,0 +1,75 @@
+# Copyright: (c) 2026, selfhosted.llm contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the plan refuses and tells of engines, in the terms of an inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS, arguments
+
+ARCHIVED = (
+    "TGI was archived by its makers: 3.3.7 is its last release, and nothing in it is corrected any more. playbooks/compare.yml runs the "
+    "same model on another engine beside it and compares answers and speed; moving the host to that engine's group is all it takes then."
+)
+# What the variable of one engine is called for another, where the rest of its name is not the same.
+EQUIVALENTS = {
+    "tgi_quantize": {"vllm": "vllm_quantization", "llama_cpp": "llm_model: org/repo:QUANT"},
+    "vllm_quantization": {"tgi": "tgi_quantize", "llama_cpp": "llm_model: org/repo:QUANT"},
+    "vllm_kv_cache_dtype": {"llama_cpp": "llama_cpp_cache_type_k and llama_cpp_cache_type_v"},
+    "llama_cpp_cache_type_k": {"vllm": "vllm_kv_cache_dtype"},
+    "llama_cpp_cache_type_v": {"vllm": "vllm_kv_cache_dtype"},
+}
+
+
+def problems(values: dict[str, dict]) -> list[str]:
+    """What is wrong with the additional arguments and environment of deployments, whose variables these are by host; sentences."""
+    return [
+        f"{host}: {sentence}"
+        for host, mine in values.items()
+        for sentence in arguments.problems(CONTRACTS[mine["engine"]], mine["llm_extra_args"], mine["llm_extra_env"])
+    ]
+
+
+def notes(values: dict, deployment: dict, fit: dict, variables: Collection[str], known: Collection[str]) -> Iterator[str]:
+    """What a user should know of a deployment's engine, as sentences.
+
+    Args:
+        values: the deployment's validated variables.
+        deployment: its entry in the plan.
+        fit: what model_fit returns of it.
+        variables: names of all variables that are set for the host.
+        known: names of those that the engine has.
+    """
+    engine = deployment["engine"]
+    title, several = CONTRACTS[engine].title, CONTRACTS[engine].several_keys
+    if deployment["served_by"] in CONTRACTS and deployment["served_by"] != engine:
+        yield _move(deployment["served_by"], engine, variables, known, deployment["in_place"])
+    colleagues = values.get("llm_shared_with")
+    if colleagues and values.get("llm_api_key", True) and not several:
+        yield f"{title} takes one API key: sharing shares the key, which {' and '.join(colleagues)} get with the endpoint."
+    if "fp8" in fit["quantisation"] and deployment["pool"]["gpu"] == "A40":
+        yield "An A40 computes with fp8 weights in 16 bits (by Marlin), which is fine: it saves memory and bandwidth, though no arithmetic."
+
+
+def _move(before: str, after: str, variables: Collection[str], known: Collection[str], in_place: bool) -> str:
+    """What stays when a deployment moves from one engine to another, and what becomes of variables of other engines."""
+    weights = "so do its weights, on the volume" if in_place else "the files that it needs now are downloaded while the old engine serves"
+    foreign = [
+        f"{name} ({other or 'no equivalent'})"
+        for name in sorted(variables)
+        for engine in CONTRACTS
+        if engine != after and name.startswith(f"{engine}_")
+        if (other := _equivalent(name, engine, after, known)) not in variables
+    ]
+    return (
+        f"It moves from {CONTRACTS[before].title} to {CONTRACTS[after].title}: its name, address and API key stay, {weights}."
+        + (f" What is set for other engines does not count here: {', '.join(foreign)}." if foreign else "")
+    )
+
+
+def _equivalent(name: str, engine: str, after: str, known: Collection[str]) -> str:
+    """What a variable of one engine is called for another; empty where it has no such thing."""
+    same = after + name.removeprefix(engine)
+    return EQUIVALENTS.get(name, {}).get(after) or (same if same in known else "")
