@@ -141,6 +141,7 @@ class ActionModule(Preflight):
             "files": files,
             "quant": weights.quant,
             "first_file": weights.first_file,
+            "mmproj": weights.projector.path if weights.projector else "",
             "bytes": weights.size,
             "room": weights.room,
             "volume": volume,

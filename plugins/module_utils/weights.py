@@ -22,8 +22,11 @@ MAKES = """Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_0 Q4_1 Q4_K_S Q4_K_M Q5_0 Q5_1 Q5_K_S Q5
 _PART = re.compile(r"-(\d{5})-of-(\d{5})$")
 # The quantisation at the end of a GGUF file's name.
 _QUANT = re.compile(r"(?:^|[-._])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|[MN][XV]FP4\w*|BF16|FP?16|FP?32))$", re.IGNORECASE)
-# GGUF files that are no language model: image projectors, and statistics for quantisation.
-_NO_MODEL = re.compile(r"mmproj|imatrix", re.IGNORECASE)
+# GGUF files that are no language model: projectors of images and sound, and statistics for quantisation.
+_PROJECTOR = re.compile(r"mmproj", re.IGNORECASE)
+_NO_MODEL = re.compile(rf"{_PROJECTOR.pattern}|imatrix", re.IGNORECASE)
+# Of several projectors of one model that of these is taken, the first that there is.
+_PROJECTORS = ("f16", "bf16", "f32")
 # What engines for safetensors read, all at the top of a repository: weights, their index, configuration, tokenizer and
 # code. The same weights in other formats, or under Mistral's name beside the usual one, would only take place.
 _SAFETENSORS = re.compile(r"[^/]+\.(safetensors|json|txt|model|jinja|tiktoken|py)")
@@ -37,11 +40,13 @@ class Weights(NamedTuple):
         files: to be downloaded.
         quant: the quantisation of the GGUF file to be made of them; empty where the engine reads them as they are.
         first_file: what an engine for GGUF opens: the first part of a split file, or the one to be made.
+        projector: the one of ``files`` that turns images or sound into what the model reads; none where none is wanted.
     """
 
     files: tuple[File, ...]
     quant: str
     first_file: str
+    projector: File | None = None
 
     @property
     def size(self) -> int:
@@ -66,13 +71,14 @@ def parse_model(model: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def select(engine: str, snapshot: Snapshot, quant: str | None) -> Weights:
+def select(engine: str, snapshot: Snapshot, quant: str | None, projector: str = "") -> Weights:
     """What an engine needs: one GGUF file (or all parts of it), or safetensors with what belongs to them.
 
     Args:
         engine: ``llama_cpp`` reads GGUF, every other engine safetensors.
         quant: the end of the GGUF file's name, in any case; DEFAULT_QUANT by default. A repository that has safetensors and no
             GGUF files gets one of this quantisation made.
+        projector: the name of the multimodal projector's file, ``auto``, or empty for none; of ``llama_cpp`` alone.
 
     Raises:
         HubError: no_such_file, with what there is.
@@ -84,6 +90,9 @@ def select(engine: str, snapshot: Snapshot, quant: str | None) -> Weights:
         weights = Weights(files, "", files[0].path)
     else:
         weights = _to_be_made(snapshot, quant or DEFAULT_QUANT)
+    if projector and engine == "llama_cpp":
+        found = _projector(snapshot, projector)
+        weights = weights._replace(files=(*weights.files, found), projector=found)
     for file in weights.files:
         if file.size > LARGEST:
             raise HubError(
@@ -154,6 +163,24 @@ def _gguf(snapshot: Snapshot, models: dict[str, list[File]], quant: str) -> tupl
             "no_such_file", f"{snapshot.repo} has {len(files)} of {int(part[2])} parts of {chosen[0]}: choose another."
         )
     return tuple(files)
+
+
+def _projector(snapshot: Snapshot, name: str) -> File:
+    """The projector of this name, or for ``auto`` the one there is."""
+    there = [file for file in snapshot.files if file.path.lower().endswith(".gguf") and _PROJECTOR.search(file.path.rpartition("/")[2])]
+    if name == "auto":
+        by_quant = {quant: [file for file in there if _quant(file.path[: -len(".gguf")]).lower() == quant] for quant in _PROJECTORS}
+        chosen = next(filter(None, by_quant.values()), there)
+    else:
+        chosen = [file for file in snapshot.files if name in (file.path, file.path.rpartition("/")[2])]
+    if len(chosen) == 1:
+        return chosen[0]
+    listed = ", ".join(f"{file.path} ({in_words(file.size)})" for file in there)
+    raise HubError(
+        "no_such_file",
+        f"{snapshot.repo} has {'several files' if chosen else 'no file'} for llama_cpp_mmproj: {name}; "
+        + (f"set it to one of {listed}." if there else "no name in it has mmproj. Without llama_cpp_mmproj the model reads text alone."),
+    )
 
 
 def _quant(name: str) -> str:

@@ -35,7 +35,7 @@ options:
       - C(revision) is a branch, tag or commit (V(main)). C(name) is returned with the result.
       - C(engine) is V(llama_cpp) (the default), V(tgi) or V(vllm).
       - C(options) are the engine's, by its own names. Of llama.cpp C(ctx) (of all slots together), C(np), C(kv_unified), C(ngl), C(ctk),
-        C(ctv), C(fa), C(ubatch), C(split_mode), C(tensor_split).
+        C(ctv), C(fa), C(ubatch), C(split_mode), C(tensor_split), C(mmproj) (bytes of the multimodal projector).
         Of TGI C(max_total_tokens), C(max_concurrent_requests), C(max_batch_prefill_tokens), C(num_shard), C(quantize),
         C(cuda_memory_fraction).
         Of vLLM C(max_model_len), C(max_num_seqs), C(max_num_batched_tokens), C(tensor_parallel_size), C(gpu_memory_utilization),

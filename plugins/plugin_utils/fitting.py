@@ -10,14 +10,12 @@ from collections import defaultdict
 from typing import Any
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import gpu, hub, model_fit
+from ansible_collections.selfhosted.llm.plugins.module_utils.weights import Weights
 from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
 
 CACHE = os.path.expanduser("~/.cache/selfhosted-llm")
-# Arguments of llama-server that change what it takes, by the option of fit.llama_cpp, and one that stands alone.
+# Additional arguments of llama-server that change what it takes, by the option of fit.llama_cpp, and one that stands alone.
 LLAMA_CPP = {
-    "ctk": ("-ctk", "--cache-type-k"),
-    "ctv": ("-ctv", "--cache-type-v"),
-    "fa": ("-fa", "--flash-attn"),
     "ubatch": ("-ub", "--ubatch-size"),
     "tensor_split": ("-ts", "--tensor-split"),
     "split_mode": ("-sm", "--split-mode"),
@@ -31,6 +29,10 @@ VARIABLES = {
     "max_concurrent_requests": "llm_slots",
     "ngl": "llama_cpp_gpu_layers",
     "quantize": "tgi_quantize",
+    "max_model_len": "llm_context",
+    "max_num_seqs": "llm_slots",
+    "max_num_batched_tokens": "vllm_max_num_batched_tokens",
+    "quantization": "vllm_quantization",
 }
 
 
@@ -46,8 +48,9 @@ def judge(wanted: list[models.Wanted], found: dict[str, models.Found], pools: li
             groups[model_fit.Source(model.question.endpoint, model.question.token, CACHE)].append(model)
     judged = {}
     for source, mine in groups.items():
-        snapshots: dict[hub.Question, Any] = {source.question(_asked(model)): found[model.host].snapshot for model in mine}
-        entries = model_fit.judge_all([_asked(model)._asdict() for model in mine], source, snapshots)
+        asked = {model.host: _asked(model, found[model.host].weights) for model in mine}
+        snapshots: dict[hub.Question, Any] = {source.question(one): found[host].snapshot for host, one in asked.items()}
+        entries = model_fit.judge_all([one._asdict() for one in asked.values()], source, snapshots)
         for model, entry in zip(mine, entries, strict=True):
             proposals = [
                 {"what": proposal["what"], "change": _in_variables(proposal["change"], model.values, pools), "verdict": proposal["verdict"]}
@@ -57,25 +60,55 @@ def judge(wanted: list[models.Wanted], found: dict[str, models.Found], pools: li
     return judged
 
 
-def _asked(model: models.Wanted) -> model_fit.Deployment:
+def _asked(model: models.Wanted, weights: Weights) -> model_fit.Deployment:
     """A deployment as model_fit is asked of it."""
     values = model.values
-    options: dict[str, Any] = {"max_total_tokens": values["llm_context"], "max_concurrent_requests": values["llm_slots"]}
-    if model.engine == "llama_cpp":
-        options = {"ctx": values["llm_context"] * values["llm_slots"], "np": values["llm_slots"]}
-        options |= {"ngl": values["llama_cpp_gpu_layers"]} | _arguments(values["llm_extra_args"])
-    elif model.engine == "tgi":
-        options |= {"max_batch_prefill_tokens": values["llm_context"], "quantize": values.get("tgi_quantize")}
     return model_fit.Deployment(
         model=values["llm_model"],
         engine=model.engine,
         name=model.host,
         revision=values["llm_revision"],
-        options=options,
+        options=OPTIONS[model.engine](values, weights),
         share=values["llm_gpu"],
         margin_mib=values.get("llm_fit_margin_mib"),
         force=values["llm_force"],
     )
+
+
+def _llama_cpp(values: dict, weights: Weights) -> dict[str, Any]:
+    """The engine's options, by its own names, as the role sets them; so do the next two."""
+    return {
+        "ctx": values["llm_context"] * values["llm_slots"],
+        "np": values["llm_slots"],
+        "ngl": values["llama_cpp_gpu_layers"],
+        "ctk": values.get("llama_cpp_cache_type_k"),
+        "ctv": values.get("llama_cpp_cache_type_v"),
+        "fa": values.get("llama_cpp_flash_attention"),
+        "mmproj": weights.projector.size if weights.projector else None,
+    } | _arguments(values["llm_extra_args"])
+
+
+def _tgi(values: dict, _weights: Weights) -> dict[str, Any]:
+    return {
+        "max_total_tokens": values["llm_context"],
+        "max_concurrent_requests": values["llm_slots"],
+        "max_batch_prefill_tokens": values["llm_context"],
+        "quantize": values.get("tgi_quantize"),
+    }
+
+
+def _vllm(values: dict, _weights: Weights) -> dict[str, Any]:
+    return {
+        "max_model_len": values["llm_context"],
+        "max_num_seqs": values["llm_slots"],
+        "max_num_batched_tokens": values.get("vllm_max_num_batched_tokens"),
+        "gpu_memory_utilization": values["vllm_gpu_memory_utilization"] * min(values["llm_gpu"], 1),
+        "kv_cache_dtype": values.get("vllm_kv_cache_dtype"),
+        "quantization": values.get("vllm_quantization"),
+    }
+
+
+OPTIONS = {"llama_cpp": _llama_cpp, "tgi": _tgi, "vllm": _vllm}
 
 
 def _arguments(arguments: list[str]) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class Wanted(NamedTuple):
 
     def select(self, snapshot: hub.Snapshot) -> weights.Weights:
         """What the engine needs of a repository."""
-        return weights.select(self.engine, snapshot, weights.parse_model(self.values["llm_model"])[1])
+        return weights.select(
+            self.engine, snapshot, weights.parse_model(self.values["llm_model"])[1], self.values.get("llama_cpp_mmproj", "")
+        )
 
 
 class Found(NamedTuple):

@@ -47,6 +47,7 @@ class Options(NamedTuple):
         ubatch: tokens computed at once.
         split_mode: ``layer``, or ``none`` for the first GPU alone.
         tensor_split: proportions of the GPUs; empty for those of their free memory.
+        mmproj: bytes of the multimodal projector, which the first GPU has; what it computes an image with is not foreseen.
     """
 
     ctx: int = 8192
@@ -59,6 +60,7 @@ class Options(NamedTuple):
     ubatch: int = 512
     split_mode: str = "layer"
     tensor_split: tuple[float, ...] = ()
+    mmproj: int = 0
 
 
 def estimate(model: Model, options: Options, free: tuple[int, ...]) -> tuple[Parts, ...]:
@@ -76,7 +78,7 @@ def estimate(model: Model, options: Options, free: tuple[int, ...]) -> tuple[Par
     kinds = options.ctk.upper(), options.ctv.upper()
     return tuple(
         Parts(
-            weights=_weights(model, places, gpu),
+            weights=_weights(model, places, gpu) + (options.mmproj if gpu == 0 else 0),
             kv=sum(sum(_kv(model, layer, cells, kinds)) for layer, place in enumerate(places[:-1]) if place == gpu),
             compute=_compute(model, options, places, gpu, cells),
             context=CONTEXT,

@@ -94,7 +94,7 @@ def test_other_engines_get_safetensors_and_what_belongs_to_them(engine):
 
 def test_mistrals_own_layout_is_taken_where_it_is_the_only_one():
     alone = snapshot("consolidated.safetensors", "params.json", "tekken.json")
-    assert len(weights.select("vllm", alone, None)) == 3
+    assert len(weights.select("vllm", alone, None).files) == 3
 
 
 def test_a_repository_for_another_engine_is_refused_with_that_engine():
@@ -120,3 +120,40 @@ def test_a_repository_with_neither_is_refused():
 
 def test_a_file_that_only_xet_could_bring_is_refused():
     assert "50 GB" in str(error_of(weights.select, "llama_cpp", snapshot("m-Q4_K_M.gguf 60"), None))
+
+
+PROJECTORS = snapshot("m-Q4_K_M.gguf 4", "mmproj-m-F32.gguf 3", "mmproj-m-BF16.gguf 2", "sound/m-mmproj-f16.gguf 2")
+
+
+@pytest.mark.parametrize(
+    ("repository", "name", "projector"),
+    [
+        (PROJECTORS, "auto", "sound/m-mmproj-f16.gguf"),
+        (PROJECTORS, "m-mmproj-f16.gguf", "sound/m-mmproj-f16.gguf"),
+        (PROJECTORS, "mmproj-m-F32.gguf", "mmproj-m-F32.gguf"),
+        (snapshot("m-Q4_K_M.gguf", "mmproj-m.gguf"), "auto", "mmproj-m.gguf"),
+        (snapshot("m-Q4_K_M.gguf", "vision.gguf"), "vision.gguf", "vision.gguf"),
+    ],
+)
+def test_a_projector_is_brought_with_the_model(repository, name, projector):
+    found = weights.select("llama_cpp", repository, "Q4_K_M", name)
+    assert found.first_file == "m-Q4_K_M.gguf" and paths(found.files) == ["m-Q4_K_M.gguf", projector]
+    assert found.projector == found.files[1]
+
+
+def test_without_being_asked_for_there_is_no_projector():
+    found = weights.select("llama_cpp", PROJECTORS, None)
+    assert found.projector is None and paths(found.files) == ["m-Q4_K_M.gguf"]
+    assert weights.select("vllm", snapshot(*SAFETENSORS), None, "auto").projector is None
+
+
+@pytest.mark.parametrize(
+    ("repository", "name", "said"),
+    [
+        (snapshot("m-Q4_K_M.gguf"), "auto", "no file for llama_cpp_mmproj: auto; no name in it has mmproj"),
+        (PROJECTORS, "mmproj.gguf", "one of mmproj-m-F32.gguf (3 GB), mmproj-m-BF16.gguf (2 GB), sound/m-mmproj-f16.gguf (2 GB)"),
+        (snapshot("m-Q4_K_M.gguf", "mmproj-a.gguf", "mmproj-b.gguf"), "auto", "several files for llama_cpp_mmproj"),
+    ],
+)
+def test_a_projector_that_is_not_there_or_not_the_only_one(repository, name, said):
+    assert said in str(error_of(weights.select, "llama_cpp", repository, "Q4_K_M", name))

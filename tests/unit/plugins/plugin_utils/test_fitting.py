@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.selfhosted.llm.plugins.module_utils import hub, model_fit
 from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import pool_record
+from ansible_collections.selfhosted.llm.plugins.module_utils.weights import Weights
 from ansible_collections.selfhosted.llm.plugins.plugin_utils import fitting, models
 
 VALUES = {
@@ -20,18 +22,42 @@ VALUES = {
 POOLS = [pool_record({"name": "llm", "instance_type": "gpu3.medium", "size": 1, "slots_per_gpu": 2})]
 
 
-def test_variables_become_the_engines_options():
-    arguments = ["--cache-type-k", "q8_0", "-ctv", "q8_0", "--kv-unified", "--ubatch-size", "256", "--jinja"]
-    asked = fitting._asked(models.Wanted("alice-chat", "llama_cpp", VALUES | {"llm_extra_args": arguments, "llm_fit_margin_mib": 0}))
-    expected = {"ctx": 16384, "np": 4, "ngl": "all", "ctk": "q8_0", "ctv": "q8_0", "kv_unified": True, "ubatch": "256"}
-    assert asked.options == expected and asked.share == 0.5 and asked.margin_mib == 0
+GGUF, PROJECTOR = hub.File("chat-Q4_K_M.gguf", 1000), hub.File("mmproj-F16.gguf", 300)
+WEIGHTS = Weights((GGUF, PROJECTOR), "", GGUF.path, PROJECTOR)
+
+
+def asked(engine: str, **values) -> model_fit.Deployment:
+    return fitting._asked(models.Wanted("alice-chat", engine, VALUES | values), WEIGHTS)
+
+
+def options(engine: str, **values) -> dict:
+    return {name: value for name, value in asked(engine, **values).options.items() if value is not None}
+
+
+def test_variables_become_llama_cpps_options():
+    values = {"llama_cpp_cache_type_k": "q8_0", "llama_cpp_cache_type_v": "q4_0", "llama_cpp_flash_attention": True}
+    arguments = ["--kv-unified", "--ubatch-size", "256", "--jinja"]
+    assert options("llama_cpp", llm_extra_args=arguments, **values) == {
+        "ctx": 16384, "np": 4, "ngl": "all", "ctk": "q8_0", "ctv": "q4_0", "fa": True, "mmproj": 300, "kv_unified": True, "ubatch": "256",
+    }  # fmt: skip
 
 
 def test_variables_become_tgis_options():
-    asked = fitting._asked(models.Wanted("bob-llama", "tgi", VALUES | {"tgi_quantize": "awq"}))
-    assert asked.options == {
+    assert options("tgi", tgi_quantize="awq") == {
         "max_total_tokens": 4096, "max_concurrent_requests": 4, "max_batch_prefill_tokens": 4096, "quantize": "awq",
     }  # fmt: skip
+
+
+def test_variables_become_vllms_options():
+    values = {"vllm_gpu_memory_utilization": 0.9, "vllm_kv_cache_dtype": "fp8", "vllm_quantization": "awq"}
+    expected = {"max_model_len": 4096, "max_num_seqs": 4, "kv_cache_dtype": "fp8", "quantization": "awq"}
+    assert options("vllm", **values) == expected | {"gpu_memory_utilization": 0.45}
+    assert options("vllm", **values, llm_gpu=2) == expected | {"gpu_memory_utilization": 0.9}
+
+
+def test_the_place_is_that_of_the_inventory():
+    found = asked("llama_cpp", llm_fit_margin_mib=0)
+    assert (found.share, found.margin_mib, found.force) == (0.5, 0, False)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +65,7 @@ def test_variables_become_tgis_options():
     [
         ({"options": {"ctx": 8192}}, "llm_context: 2048"),
         ({"options": {"max_total_tokens": 2048}}, "llm_context: 2048"),
+        ({"options": {"max_num_seqs": 2}}, "llm_slots: 2"),
         ({"model": "org/chat:Q4_0", "engine": "llama_cpp", "options": {"ctx": 8192, "np": 2}},
          "llm_model: org/chat:Q4_0, llm_slots: 2, llm_context: 4096, in the group llama_cpp"),
         ({"share": 0.5, "gpus": 1}, "llm_gpu: 0.5"),

@@ -128,6 +128,12 @@ def test_more_never_takes_less():
             assert many >= few, (fewer, more)
 
 
+def test_the_first_gpu_has_the_projector():
+    model, options = model_of("llama-3.2-1b-Q4_0"), llama_cpp.Options()
+    without, with_one = (llama_cpp.estimate(model, options._replace(mmproj=size), (FREE, FREE)) for size in (0, 600 * MIB))
+    assert [after.total - before.total for before, after in zip(without, with_one, strict=True)] == [600 * MIB, 0]
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
