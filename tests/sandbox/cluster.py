@@ -146,7 +146,8 @@ class Cluster:
                 run(["docker", "tag", public, name], self.log, env=self.environment)
         for name in sorted(names & set(tables.DOCKERFILES)):
             with stage(f"building {name}"):
-                subprocess.run(["docker", "build", "-q", "-t", name, "-f", "-", str(build.HERE)],
+                subprocess.run(["docker", "build", "-q", "-t", name, "-f", "-",
+                                f"--build-context=engines={build.HERE / tables.ENGINES}", str(build.HERE)],
                                input=tables.DOCKERFILES[name], text=True, check=True, env=self.environment)
         with stage("loading images into the workers"):
             run(["kind-program", "load", "docker-image", *sorted(names), "--name", self.name], self.log,

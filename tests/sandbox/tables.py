@@ -91,6 +91,9 @@ CONVERTER = f"""{LLAMA} python3-minimal python3.14-minimal libpython3.14-minimal
     python3-filelock python3-typing-extensions
     python3-huggingface-hub python3-httpx python3-httpcore python3-h11 python3-anyio python3-certifi python3-click
     python3-idna python3-fsspec"""
+# The collection's tables of engines, which their stand-ins obey.
+ENGINES = "../../plugins/module_utils/engines"
+ENGINE_MODULES = ("__init__", "contract", "llama_cpp", "tgi", "vllm")
 SHELL = "sh ls cat echo cp mv rm mkdir ln chmod df du id env sleep ps nc wget nslookup ip ping hostname test sync stat"
 
 # Layers: name -> steps on an empty tree.
@@ -126,7 +129,11 @@ LAYERS = {
     "prometheus": (Go("prometheus", "usr/local/bin/prometheus"), Check("prometheus --version")),
     "python": (Debs("bookworm", PYTHON), Check("python3 -c 'import ssl, sqlite3, lzma, bz2, ctypes, uuid'")),
     "huggingface_hub": (Wheels("images/downloader.txt", "usr/lib/python3/dist-packages"),),
+    "engine_standin": (
+        Copy("engine_standin.py", "usr/local/bin/engine_standin.py"),
+        *(Copy(f"{ENGINES}/{name}.py", f"usr/local/bin/engines/{name}.py") for name in ENGINE_MODULES)),
     "tgi": (Copy("tgi.py", "usr/local/bin/text-generation-launcher", 0o755),),
+    "vllm": (Copy("vllm.py", "usr/local/bin/vllm", 0o755),),
     # the node image, from the bottom up (its third layer, containerd's store with IN_NODE, is made by build.py)
     "node-base": (
         Bootstrap("bookworm", NODE_PACKAGES),
@@ -169,7 +176,9 @@ FOR_WORKERS = (
     Image(f"localhost/llama-server:{LLAMA_SERVER}", ("userland", "llama-server"), {"Entrypoint": ["llama-server"]}),
     Image(f"localhost/downloader:{HUGGINGFACE_HUB}", ("userland", "python", "huggingface_hub"),
           {"Entrypoint": ["python3"]}),
-    Image("localhost/tgi:sandbox", ("userland", "python", "tgi"), {"Entrypoint": ["text-generation-launcher"]}),
+    Image("localhost/tgi:sandbox", ("userland", "python", "engine_standin", "tgi"),
+          {"Entrypoint": ["text-generation-launcher"]}),
+    Image("localhost/vllm:sandbox", ("userland", "python", "engine_standin", "vllm"), {"Entrypoint": ["vllm", "serve"]}),
     Image("localhost/device-plugin:sandbox", ("userland", "device_plugin"),
           {"Entrypoint": ["/usr/local/bin/device_plugin"]}),
     Image(f"localhost/prometheus:v{PROMETHEUS}", ("userland", "prometheus"), {"Entrypoint": ["prometheus"]}),
@@ -195,8 +204,15 @@ DOCKERFILES = {
         RUN pip install --no-cache-dir --require-hashes -r /tmp/downloader.txt
         ENTRYPOINT ["python3"]""",
     "localhost/tgi:sandbox": """FROM docker.io/library/python:3.11-slim
+        COPY engine_standin.py /usr/local/bin/
+        COPY --from=engines *.py /usr/local/bin/engines/
         COPY --chmod=755 tgi.py /usr/local/bin/text-generation-launcher
         ENTRYPOINT ["text-generation-launcher"]""",
+    "localhost/vllm:sandbox": """FROM docker.io/library/python:3.11-slim
+        COPY engine_standin.py /usr/local/bin/
+        COPY --from=engines *.py /usr/local/bin/engines/
+        COPY --chmod=755 vllm.py /usr/local/bin/vllm
+        ENTRYPOINT ["vllm", "serve"]""",
     "localhost/device-plugin:sandbox": """FROM docker.io/library/golang:1.26 AS build
         COPY images/go /src
         RUN cd /src && CGO_ENABLED=0 go build -o /device_plugin ./device_plugin

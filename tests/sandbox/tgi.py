@@ -1,134 +1,135 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stand-in for Hugging Face's text-generation-inference: checks its start and answers /health, /info and /metrics.
+"""Stand-in for Hugging Face's text-generation-inference: checks its start as the table of TGI says, and makes answers up.
 
-It loads no weights, uses no GPU and generates nothing: every inference route answers 501. It accepts exactly the flags
-and environment variables that the collection passes to TGI 3.3, and refuses what would not work in an offline pod.
+It loads no weights, uses no GPU and generates nothing. It refuses options and environment variables that TGI does not
+know, and what would not work in an offline pod that is not root.
 """
 from __future__ import annotations
 
-import http.server
 import json
 import os
-import signal
+import re
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
-# TGI's flag -> its environment twin and its type here. None: accepted without a check.
-FLAGS = {
-    "--model-id": ("MODEL_ID", str), "--revision": ("REVISION", str), "--quantize": ("QUANTIZE", str),
-    "--num-shard": ("NUM_SHARD", int), "--max-input-tokens": ("MAX_INPUT_TOKENS", int),
-    "--max-total-tokens": ("MAX_TOTAL_TOKENS", int), "--max-batch-prefill-tokens": ("MAX_BATCH_PREFILL_TOKENS", int),
-    "--cuda-memory-fraction": ("CUDA_MEMORY_FRACTION", float), "--api-key": ("API_KEY", str),
-    "--usage-stats": ("USAGE_STATS", str), "--hostname": ("HOSTNAME", str), "--port": ("PORT", int),
-}
+import engine_standin
+from engine_standin import Failed, Metrics, Refused, Request, Settings, number
+from engines.tgi import CONTRACT
+
 QUANTIZE = {"awq", "compressed-tensors", "eetq", "exl2", "gptq", "marlin", "bitsandbytes", "bitsandbytes-nf4",
             "bitsandbytes-fp4", "fp8"}
-TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-METRICS = """# HELP tgi_queue_size Requests waiting (the stand-in serves none).
-# TYPE tgi_queue_size gauge
-tgi_queue_size 0
-# HELP tgi_batch_current_size Requests in the running batch (the stand-in serves none).
-# TYPE tgi_batch_current_size gauge
-tgi_batch_current_size 0
-"""
+HISTOGRAMS = re.compile(r"tgi_(batch|request)_(\w+_)?duration|tgi_request_(input_length|\w+_tokens)|tgi_batch_next_size")
 
 
-class Refused(Exception):
-    """Why the server does not start, as a sentence."""
-
-
-def settings(argv: list[str], environ: dict[str, str]) -> dict[str, object]:
-    """Environment variable name -> value of each flag or variable given; Refused when one makes no sense."""
-    given = {name: environ[name] for name, _ in FLAGS.values() if name in environ}
-    rest = list(argv)
-    while rest:
-        flag, separator, value = rest.pop(0).partition("=")
-        if flag not in FLAGS:
-            raise Refused(f"Unknown argument {flag}: this stand-in for text-generation-inference takes only "
-                          f"{', '.join(FLAGS)}.")
-        if not separator and not rest:
-            raise Refused(f"The argument {flag} has no value.")
-        given[FLAGS[flag][0]] = value if separator else rest.pop(0)
-    result: dict[str, object] = {}
-    for flag, (name, kind) in FLAGS.items():
-        if name in given:
-            try:
-                result[name] = kind(given[name])
-            except ValueError as error:
-                raise Refused(f"{name} ({flag}) is not a {kind.__name__}.") from error
-    return result
-
-
-def check(values: dict[str, object], environ: dict[str, str]) -> None:
-    """Refused with a sentence when a real TGI would download, leak a token or fail."""
-    for name in TOKENS:
-        if name in environ:
-            raise Refused(f"{name} is set: the server needs no Hugging Face token, only the download does.")
-    if environ.get("HF_HUB_OFFLINE") != "1":
-        raise Refused("HF_HUB_OFFLINE is not 1: the server would fetch from the Hugging Face hub.")
-    model = Path(str(values.get("MODEL_ID", "")))
-    if not model.is_absolute() or not (model / "config.json").is_file():
-        raise Refused(f"MODEL_ID {str(model)!r} is not a local directory with a config.json.")
+def settings(argv: list[str], environ: Mapping[str, str]) -> Settings:
+    """What TGI would start as; Refused where it would download, leak a token, or fail."""
+    engine_standin.check_environment(CONTRACT, environ)
+    loose, given = engine_standin.arguments(CONTRACT, argv)
+    if loose:
+        raise Refused(f"error: unexpected argument {loose[0]!r} found.")
+    values = {name: environ[name] for name in CONTRACT.environment & environ.keys()}
+    values |= {flag.lstrip("-").upper().replace("-", "_"): value[0] if value else "true" for flag, value in given.items()}
+    engine_standin.check_model(values.get("MODEL_ID", "bigscience/bloom-560m"))
     if values.get("QUANTIZE", "fp8") not in QUANTIZE:
         raise Refused(f"QUANTIZE {values['QUANTIZE']!r} is not one of {', '.join(sorted(QUANTIZE))}.")
-    if not 0 < float(str(values.get("CUDA_MEMORY_FRACTION", 1.0))) <= 1:
-        raise Refused(f"CUDA_MEMORY_FRACTION {values['CUDA_MEMORY_FRACTION']} is not above 0 and at most 1.")
-    longest, total = values.get("MAX_INPUT_TOKENS"), values.get("MAX_TOTAL_TOKENS")
-    if isinstance(longest, int) and isinstance(total, int) and longest >= total:
-        raise Refused(f"MAX_INPUT_TOKENS {longest} must be below MAX_TOTAL_TOKENS {total}.")
+    if values.get("USAGE_STATS") != "off":
+        raise Refused("USAGE_STATS is not off: the server would report to its makers.")
+    number("CUDA_MEMORY_FRACTION", values.get("CUDA_MEMORY_FRACTION", "1"), 0.01, 1)
+    number("NUM_SHARD", values.get("NUM_SHARD", "1"), 1, 8)
+    number("GRACEFUL_TERMINATION_TIMEOUT", values.get("GRACEFUL_TERMINATION_TIMEOUT", "90"), 0, 86400)
+    total = int(number("MAX_TOTAL_TOKENS", values.get("MAX_TOTAL_TOKENS", "4096"), 2, 1 << 24))
+    number("MAX_INPUT_TOKENS", values.get("MAX_INPUT_TOKENS", str(total - 1)), 1, total - 1)
+    port = int(number("PORT", values.get("PORT", "80"), 1025, 65535))  # a lower one is for root alone
+    return Settings(values["MODEL_ID"], port, total, values.get("API_KEY", ""))
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """The open routes of TGI; all others say that this is a stand-in."""
-    info: dict[str, object] = {}
-    protocol_version = "HTTP/1.1"
+def metrics(started: Settings) -> Metrics:
+    """TGI's: each comes with its first value."""
+    found = Metrics(CONTRACT.metrics, HISTOGRAMS, "", at_once=False)
+    found.add(tgi_batch_max_total_tokens=started.context, tgi_queue_size=0)
+    return found
 
-    def answer(self, status: int, body: str, kind: str = "application/json") -> None:
-        data = body.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
-    def do_GET(self) -> None:
-        if self.path in ("/health", "/ping"):
-            self.answer(200, "", "text/plain")
-        elif self.path == "/info":
-            self.answer(200, json.dumps(self.info))
-        elif self.path == "/metrics":
-            self.answer(200, METRICS, "text/plain; version=0.0.4")
-        else:
-            self.refuse()
+class Handler(engine_standin.Handler):
+    """TGI's routes. It takes any model's name for that of an adapter, and repeats it in the answer to a chat."""
+    contract = CONTRACT
+    GET = engine_standin.Handler.GET | {"/info": "get_info", "/": "get_nothing"}
+    POST = engine_standin.Handler.POST | {"/generate": "post_generate", "/generate_stream": "post_generate_stream"}
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.refuse()
+    def is_key(self, given: str) -> bool:
+        return super().is_key(given) or given.lower() == f"bearer {self.settings.key}".lower()
 
-    def refuse(self) -> None:
-        self.answer(501, json.dumps({"error": "stand-in for text-generation-inference: it answers only /health, "
-                                              "/info and /metrics", "error_type": "stand-in"}))
+    def unauthorized(self) -> None:
+        self.answer(401, "", "text/plain")
 
-    def log_message(self, format: str, *args: object) -> None:
-        if self.path != "/health":
-            print(format % args, flush=True)
+    def too_long(self, prompt: int, wanted: int) -> Failed:
+        self.metrics.add(tgi_request_failure=1)
+        text = (f"Input validation error: `inputs` tokens + `max_new_tokens` must be <= {self.settings.context}. "
+                f"Given: {prompt} `inputs` tokens and {wanted} `max_new_tokens`")
+        return Failed(422, {"error": text, "error_type": "validation"})
+
+    def named(self, body: dict, chat: bool) -> str:
+        return body["model"] if chat and body.get("model", "tgi") != "tgi" else self.settings.model
+
+    def began(self, request: Request) -> None:
+        self.metrics.add(tgi_request_count=1, tgi_queue_size=0, tgi_batch_current_size=1, tgi_batch_inference_count=1,
+                         tgi_batch_current_max_tokens=request.prompt + len(request.words), tgi_batch_next_size=1,
+                         tgi_request_input_length=request.prompt, tgi_request_max_new_tokens=len(request.words))
+
+    def ended(self, request: Request, seconds: float) -> None:
+        made = len(request.words)
+        self.metrics.add(tgi_request_success=1, tgi_request_duration=seconds, tgi_request_inference_duration=seconds,
+                         tgi_request_queue_duration=0, tgi_request_validation_duration=0, tgi_request_skipped_tokens=0,
+                         tgi_request_mean_time_per_token_duration=seconds / made, tgi_request_generated_tokens=made,
+                         tgi_batch_current_size=-1, tgi_batch_current_max_tokens=-request.prompt - made,
+                         tgi_batch_inference_success=1, tgi_batch_inference_duration=seconds,
+                         tgi_batch_forward_duration=seconds, tgi_batch_decode_duration=0, tgi_batch_filter_duration=0)
+
+    def get_info(self) -> None:
+        self.answer(200, {"model_id": self.settings.model, "model_sha": None, "max_concurrent_requests": 128,
+                          "max_input_tokens": self.settings.context - 1, "max_total_tokens": self.settings.context,
+                          "router": "sandbox stand-in", "version": CONTRACT.version})
+
+    def native(self) -> Request:
+        body = json.loads(self.data)
+        return self.understood(body, body["inputs"], (body.get("parameters") or {}).get("max_new_tokens"))
+
+    def post_generate(self) -> None:
+        request = self.native()
+        text = "".join(self.generate(request))
+        details = {"finish_reason": self.reason(request), "generated_tokens": len(request.words), "seed": None,
+                   "prefill": [], "tokens": []}
+        wanted = (request.body.get("parameters") or {}).get("details")
+        self.answer(200, {"generated_text": text} | ({"details": details} if wanted else {}))
+
+    def post_generate_stream(self) -> None:
+        self.stream(self.native_events(self.native()))
+
+    def native_events(self, request: Request) -> Iterator[dict]:
+        text = ""
+        for place, word in enumerate(self.generate(request), 1):
+            text, last = text + word, place == len(request.words)
+            details = {"finish_reason": self.reason(request), "generated_tokens": place, "seed": None,
+                       "input_length": request.prompt}
+            yield {"index": place, "token": {"id": place, "text": word, "logprob": 0.0, "special": False},
+                   "generated_text": text if last else None, "details": details if last else None}
+
+    @staticmethod
+    def reason(request: Request) -> str:
+        """The reason why it ended, in TGI's own words."""
+        return "eos_token" if request.finish == "stop" else request.finish
 
 
 def main() -> None:
-    print("Stand-in for text-generation-inference: it generates nothing.", flush=True)
+    print("Stand-in for text-generation-inference: it makes its answers up.", flush=True)
     try:
-        values = settings(sys.argv[1:], dict(os.environ))
-        check(values, dict(os.environ))
+        Handler.settings = settings(sys.argv[1:], os.environ)
     except Refused as reason:
         sys.exit(str(reason))
-    Handler.info = {"model_id": values["MODEL_ID"], "model_sha": values.get("REVISION"), "version": "stand-in",
-                    "max_input_tokens": values.get("MAX_INPUT_TOKENS"),
-                    "max_total_tokens": values.get("MAX_TOTAL_TOKENS"), "router": "sandbox stand-in"}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    Handler.metrics = metrics(Handler.settings)
     # HOSTNAME is also what Kubernetes sets to the pod's name: TGI binds it, this server binds all addresses.
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", int(str(values.get("PORT", 3000)))), Handler)
-    server.serve_forever()
+    engine_standin.serve(Handler)
 
 
 if __name__ == "__main__":
