@@ -34,6 +34,7 @@ class Contract(NamedTuple):
         unkeyed: routes that are open even so.
         several_keys: whether it can be given more than one API key.
         metrics: all metrics on ``/metrics`` that dashboards and alerts may use, as Prometheus sees them, histograms by their base names.
+        rare: those of ``metrics`` that are not there before what they count has happened, be it a failure.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Contract(NamedTuple):
     unkeyed: tuple[str, ...]
     several_keys: bool
     metrics: tuple[str, ...]
+    rare: tuple[str, ...] = ()
 
 
 def options(none: str = "", one: str = "", many: str = "", switches: str = "") -> dict[str, int]:

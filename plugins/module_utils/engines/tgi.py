@@ -77,4 +77,5 @@ CONTRACT = Contract(
         tgi_request_skipped_tokens tgi_request_success tgi_request_validation_duration
         """.split()
     ),
+    rare=("tgi_batch_concat", "tgi_batch_concat_duration", "tgi_batch_inference_failure", "tgi_request_failure"),
 )

@@ -74,7 +74,8 @@ class Gate(Trial):
             if name not in (served := endpoint.models()):
                 raise EndpointError(f"it serves {' and '.join(served) or 'no model'}, not {name}")
             answer = endpoint.embed() if self.options["task"] == "embedding" else endpoint.chat()
-            missing = sorted(set(CONTRACTS[self.options["engine"]].metrics) - endpoint.metrics())
+            contract = CONTRACTS[self.options["engine"]]
+            missing = sorted({*contract.metrics} - {*contract.rare} - endpoint.metrics())
         except UserError as error:
             raise NotServing(f"{name} is up but does not serve: {error}.") from None
         if missing:
