@@ -20,11 +20,20 @@ import yaml
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import OWNED, Kind
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import OWNED, POD, Kind
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SANDBOX = "tests/sandbox/inventory"
 ALL = ("inventories/platform", "inventories/alice", "inventories/bob", SANDBOX)
+
+# What a pod of the cluster asks.
+ASK = """
+import json, os, urllib.request
+body = json.dumps({"model": "HOST", "max_tokens": 4, "messages": [{"role": "user", "content": "Hi"}]}).encode()
+headers = {"Authorization": "Bearer " + os.environ["KEY"], "Content-Type": "application/json"}
+request = urllib.request.Request("http://HOST.llm-alice/v1/chat/completions", body, headers)
+print(json.load(urllib.request.urlopen(request, timeout=5))["usage"]["completion_tokens"])
+"""
 
 
 class Run(NamedTuple):
@@ -231,3 +240,45 @@ def repository(environment) -> Callable[[str, bytes], None]:
     repository("small-Q4_1.gguf", b"GGUF and nothing more")
     yield repository
     shutil.rmtree(place.parent)
+
+
+@pytest.fixture
+def client(admin):
+    """Asks a deployment of alice in a pod of a namespace and returns the pod's phase and last words."""
+    made = []
+
+    def client(namespace: str, key: str, host: str = "alice-chat") -> tuple[str, str]:
+        name = f"client-{len(made)}"
+        pod = {
+            "metadata": {"name": name},
+            "spec": {
+                "restartPolicy": "Never",
+                "automountServiceAccountToken": False,
+                "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [
+                    {
+                        "name": "client",
+                        "image": "localhost/downloader:2.4.0",
+                        # A fresh pod's rules take up to 1.2 s to arrive.
+                        "command": ["python3", "-c", f"import time; time.sleep(3)\n{ASK.replace('HOST', host)}"],
+                        "env": [{"name": "KEY", "value": key}],
+                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    }
+                ],
+            },
+        }
+        made.append((namespace, name))
+        admin.request("POST", POD.path(namespace), pod)
+        for _attempt in range(60):
+            phase = admin.request("GET", POD.path(namespace, name))["status"]["phase"]
+            if phase in ("Succeeded", "Failed"):
+                return phase, admin.text(POD.path(namespace, name) + "/log", {"tailLines": 1})
+            time.sleep(1)
+        raise AssertionError(f"the client pod in {namespace} is still {phase}")
+
+    yield client
+    for namespace, name in made:
+        try:
+            admin.request("DELETE", POD.path(namespace, name), query={"gracePeriodSeconds": 0})
+        except KubeError:
+            pass  # never made
