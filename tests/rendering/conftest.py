@@ -23,6 +23,7 @@ GGUF, SAFETENSORS = "org/chat-GGUF", "org/chat"
 MIB = 1024**2
 FILES = {
     f"{GGUF}/chat-Q4_K_M.gguf": b"GGUF" + bytes(3 * MIB - 4),
+    f"{GGUF}/mmproj-F16.gguf": b"GGUF and no model",
     f"{SAFETENSORS}/config.json": b'{"model_type": "llama"}\n',
     f"{SAFETENSORS}/model.safetensors": bytes(3 * MIB),
 }
