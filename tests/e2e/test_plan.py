@@ -64,3 +64,22 @@ def test_what_is_proposed_fits(run, plan, inventory):
 def test_force_deploys_with_a_warning(run, inventory):
     forced = run("playbooks/deploy.yml", inventory("alice", {"alice-large": LARGE | {"llm_force": True}}), SANDBOX, extra=("--check",))
     assert forced.status == 0 and "alice-large: Does not fit:" in forced.warnings
+
+
+def test_what_an_engine_does_not_take_is_refused_before_anything_is_written(run, inventory, objects):
+    before = objects("llm-alice")
+    extra = {"llm_extra_args": ["--draft-max", "16", "--ubatchsize", "256"], "llm_extra_env": {"HF_TOKEN": "not-told"}}
+    refused = run("playbooks/deploy.yml", inventory("alice", {"alice-extra": {"llm_model": MODEL} | extra}), SANDBOX)
+    assert "Nothing was written. alice-extra: llm_extra_args: llama.cpp b11434 has no --draft-max any more: use " in refused.message
+    assert "has no option --ubatchsize; did you mean --ubatch-size?" in refused.message
+    assert "alice-extra: llm_extra_env: HF_TOKEN must not be there" in refused.message and "not-told" not in refused.text
+    assert objects("llm-alice") == before
+
+
+def test_a_move_to_another_engine_is_told_of(run, inventory):
+    """bob-llama, which TGI serves, in the group of llama.cpp; and that TGI is archived, while it is there."""
+    moved = {"llm_model": "meta-llama/Llama-3.1-8B-Instruct", "tgi_quantize": "eetq", "tgi_other": 1}
+    result = run("playbooks/deploy.yml", inventory("bob", {"bob-llama": moved}), SANDBOX, extra=("--check",))
+    assert result.status == 0 and "bob-llama: It moves from TGI to llama.cpp: its name, address and API key stay" in result.warnings
+    assert "tgi_other (no equivalent), tgi_quantize (llm_model: org/repo:QUANT)." in result.warnings and "archived" not in result.warnings
+    assert run("playbooks/deploy.yml", *ALL, extra=("--check",)).warnings.count("TGI was archived by its makers") == 1
