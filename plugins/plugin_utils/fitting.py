@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import defaultdict
 from typing import Any
@@ -14,13 +15,14 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.weights import Weig
 from ansible_collections.selfhosted.llm.plugins.plugin_utils import models
 
 CACHE = os.path.expanduser("~/.cache/selfhosted-llm")
-# Additional arguments of llama-server that change what it takes, by the option of fit.llama_cpp, and one that stands alone.
+# Additional arguments and environment variables of llama-server that change what it takes, by the option of fit.llama_cpp.
 LLAMA_CPP = {
-    "ubatch": ("-ub", "--ubatch-size"),
-    "tensor_split": ("-ts", "--tensor-split"),
-    "split_mode": ("-sm", "--split-mode"),
+    "ubatch": ("-ub", "--ubatch-size", "LLAMA_ARG_UBATCH"),
+    "tensor_split": ("-ts", "--tensor-split", "LLAMA_ARG_TENSOR_SPLIT"),
+    "split_mode": ("-sm", "--split-mode", "LLAMA_ARG_SPLIT_MODE"),
+    "kv_unified": ("LLAMA_ARG_KV_UNIFIED",),
 }
-UNIFIED = ("-kvu", "--kv-unified")
+UNIFIED = {"-kvu": True, "--kv-unified": True, "-no-kvu": False, "--no-kv-unified": False}
 # What a proposal changes, as the inventory calls it.
 VARIABLES = {
     "model": "llm_model",
@@ -85,7 +87,7 @@ def _llama_cpp(values: dict, weights: Weights) -> dict[str, Any]:
         "ctv": values.get("llama_cpp_cache_type_v"),
         "fa": values.get("llama_cpp_flash_attention"),
         "mmproj": weights.projector.size if weights.projector else None,
-    } | _arguments(values["llm_extra_args"])
+    } | _additional(values["llm_extra_args"], values["llm_extra_env"])
 
 
 def _tgi(values: dict, _weights: Weights) -> dict[str, Any]:
@@ -111,11 +113,12 @@ def _vllm(values: dict, _weights: Weights) -> dict[str, Any]:
 OPTIONS = {"llama_cpp": _llama_cpp, "tgi": _tgi, "vllm": _vllm}
 
 
-def _arguments(arguments: list[str]) -> dict[str, Any]:
-    """Options that additional arguments of llama-server set."""
-    found: dict[str, Any] = {"kv_unified": True} if set(UNIFIED) & set(arguments) else {}
+def _additional(arguments: list[str], environment: dict[str, Any]) -> dict[str, Any]:
+    """Options that additional arguments of llama-server set, and its environment where no argument does."""
     names = {spelling: name for name, spellings in LLAMA_CPP.items() for spelling in spellings}
-    return found | {names[argument]: value for argument, value in zip(arguments, arguments[1:], strict=False) if argument in names}
+    given = [*environment.items(), *itertools.pairwise(arguments)]
+    unified = [{"kv_unified": UNIFIED[argument]} for argument in arguments if argument in UNIFIED]
+    return {names[name]: value for name, value in given if name in names} | (unified[-1] if unified else {})
 
 
 def _in_variables(change: dict, values: dict, pools: list[dict]) -> str:

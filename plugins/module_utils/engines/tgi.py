@@ -43,7 +43,6 @@ CONTRACT = Contract(
         --max-total-tokens MAX_TOTAL_TOKENS --max-input-tokens MAX_INPUT_TOKENS --max-input-length MAX_INPUT_LENGTH
         --max-batch-prefill-tokens MAX_BATCH_PREFILL_TOKENS
         """,
-        llm_slots="--max-concurrent-requests MAX_CONCURRENT_REQUESTS",
         llm_termination_seconds="-g --graceful-termination-timeout GRACEFUL_TERMINATION_TIMEOUT",
         llm_api_key="--api-key API_KEY",
         llm_hf_token="HF_TOKEN HUGGING_FACE_HUB_TOKEN HF_API_TOKEN",

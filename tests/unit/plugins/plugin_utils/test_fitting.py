@@ -17,6 +17,7 @@ VALUES = {
     "llm_gpu": 0.5,
     "llm_force": False,
     "llm_extra_args": [],
+    "llm_extra_env": {},
     "llama_cpp_gpu_layers": "all",
 }
 POOLS = [pool_record({"name": "llm", "instance_type": "gpu3.medium", "size": 1, "slots_per_gpu": 2})]
@@ -40,6 +41,18 @@ def test_variables_become_llama_cpps_options():
     assert options("llama_cpp", llm_extra_args=arguments, **values) == {
         "ctx": 16384, "np": 4, "ngl": "all", "ctk": "q8_0", "ctv": "q4_0", "fa": True, "mmproj": 300, "kv_unified": True, "ubatch": "256",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "expected"),
+    [
+        ([], {"LLAMA_ARG_UBATCH": 1024, "LLAMA_ARG_KV_UNIFIED": "1", "TZ": "UTC"}, {"ubatch": 1024, "kv_unified": "1"}),
+        (["-ub", "256", "--no-kv-unified"], {"LLAMA_ARG_UBATCH": 1024, "LLAMA_ARG_KV_UNIFIED": 1}, {"ubatch": "256", "kv_unified": False}),
+        (["-ts", "3,1", "-sm", "none"], {}, {"tensor_split": "3,1", "split_mode": "none"}),
+    ],
+)
+def test_what_is_added_to_llama_cpp_counts(arguments, environment, expected):
+    assert fitting._additional(arguments, environment) == expected
 
 
 def test_variables_become_tgis_options():
