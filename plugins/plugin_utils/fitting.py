@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections import defaultdict
 from typing import Any
 
@@ -23,7 +24,7 @@ LLAMA_CPP = {
     "kv_unified": ("LLAMA_ARG_KV_UNIFIED",),
 }
 UNIFIED = {"-kvu": True, "--kv-unified": True, "-no-kvu": False, "--no-kv-unified": False}
-# What a proposal changes, as the inventory calls it.
+# What proposals and sentences speak of, as the inventory calls it.
 VARIABLES = {
     "model": "llm_model",
     "max_total_tokens": "llm_context",
@@ -35,7 +36,11 @@ VARIABLES = {
     "max_num_seqs": "llm_slots",
     "max_num_batched_tokens": "vllm_max_num_batched_tokens",
     "quantization": "vllm_quantization",
+    "kv_cache_dtype": "vllm_kv_cache_dtype",
+    "gpu_memory_utilization": "vllm_gpu_memory_utilization",
 }
+# Those that cannot be mistaken for words of a sentence.
+_OPTION = re.compile(rf"\b({'|'.join(name for name in VARIABLES if len(name) > 5)})\b")
 
 
 def judge(wanted: list[models.Wanted], found: dict[str, models.Found], pools: list[dict]) -> dict[str, dict]:
@@ -58,7 +63,8 @@ def judge(wanted: list[models.Wanted], found: dict[str, models.Found], pools: li
                 {"what": proposal["what"], "change": _in_variables(proposal["change"], model.values, pools), "verdict": proposal["verdict"]}
                 for proposal in entry["proposals"]
             ]
-            judged[model.host] = entry | {"proposals": proposals}
+            message = _OPTION.sub(lambda option: VARIABLES[option[1]], entry["message"])
+            judged[model.host] = entry | {"message": message, "proposals": proposals}
     return judged
 
 

@@ -62,7 +62,20 @@ CONTRACT = Contract(
         USE_FLASH_ATTENTION
         """.split()
     ),
-    prefixes=("MKL_", "PYTHON", "PYTORCH_", "TOKENIZERS_", "TORCH", "TRANSFORMERS_", "TRITON_"),
+    prefixes=(
+        "HF_HUB_",
+        "HF_KERNELS_",
+        "MKL_",
+        "PYTHON",
+        "PYTORCH_",
+        "RAYON_",
+        "RUST_",
+        "SAFETENSORS_",
+        "TOKENIZERS_",
+        "TORCH",
+        "TRANSFORMERS_",
+        "TRITON_",
+    ),
     keyed=("/v1/chat/completions", "/v1/completions", "/generate", "/generate_stream", "/tokenize"),
     unkeyed=("/health", "/ping", "/info", "/metrics", "/v1/models", "/chat_tokenize", "/", "/docs"),
     several_keys=False,

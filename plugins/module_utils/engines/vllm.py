@@ -172,7 +172,21 @@ CONTRACT = Contract(
         VLLM_WORKER_SHUTDOWN_TIMEOUT_SECONDS VLLM_XGRAMMAR_CACHE_MB DO_NOT_TRACK FORCE_COLOR LOCAL_RANK NO_COLOR
         """.split()
     ),
-    prefixes=("FLASHINFER_", "HF_", "MKL_", "OTEL_", "PYTHON", "PYTORCH_", "TOKENIZERS_", "TORCH", "TRANSFORMERS_", "TRITON_"),
+    prefixes=(
+        "FLASHINFER_",
+        "HF_",
+        "MKL_",
+        "OTEL_",
+        "PYTHON",
+        "PYTORCH_",
+        "RAYON_",
+        "RUST_",
+        "SAFETENSORS_",
+        "TOKENIZERS_",
+        "TORCH",
+        "TRANSFORMERS_",
+        "TRITON_",
+    ),
     keyed=(
         "/v1/models",
         "/v1/chat/completions",

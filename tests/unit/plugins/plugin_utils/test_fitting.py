@@ -88,3 +88,12 @@ def test_the_place_is_that_of_the_inventory():
 )  # fmt: skip
 def test_proposals_are_lines_of_an_inventory(change, written):
     assert fitting._in_variables(change, VALUES, POOLS) == written
+
+
+def test_sentences_speak_of_variables(monkeypatch):
+    values = VALUES | {"llm_hub": "http://127.0.0.1:9", "llm_hf_token": "x", "vllm_gpu_memory_utilization": 0.92}
+    model = models.Wanted("alice-chat", "vllm", values)
+    said = "quantization is awq, and the weights of org/model-np are not quantised"
+    monkeypatch.setattr(fitting.model_fit, "judge_all", lambda *_: [{"message": said, "proposals": []}])
+    found = {"alice-chat": models.Found(hub.Snapshot("org/model-np", "c0ffee", False, "", ()), WEIGHTS, "")}
+    assert fitting.judge([model], found, POOLS)["alice-chat"]["message"] == f"vllm_{said}"
