@@ -54,22 +54,20 @@ def notes(values: dict, deployment: dict, fit: dict, variables: Collection[str],
 
 
 def _move(before: str, after: str, variables: Collection[str], known: Collection[str], in_place: bool) -> str:
-    """What stays when a deployment moves from one engine to another, and what becomes of variables of other engines."""
+    """What stays when a deployment moves from one engine to another, and what becomes of the variables of the former."""
     weights = "so do its weights, on the volume" if in_place else "the files that it needs now are downloaded while the old engine serves"
-    foreign = [
+    left = [
         f"{name} ({other or 'no equivalent'})"
         for name in sorted(variables)
-        for engine in CONTRACTS
-        if engine != after and name.startswith(f"{engine}_")
-        if (other := _equivalent(name, engine, after, known)) not in variables
+        if name.startswith(f"{before}_") and (other := _equivalent(name, before, after, known)) not in variables
     ]
     return (
         f"It moves from {CONTRACTS[before].title} to {CONTRACTS[after].title}: its name, address and API key stay, {weights}."
-        + (f" What is set for other engines does not count here: {', '.join(foreign)}." if foreign else "")
+        + (f" What is set for {CONTRACTS[before].title} does not count here: {', '.join(left)}." if left else "")
     )
 
 
-def _equivalent(name: str, engine: str, after: str, known: Collection[str]) -> str:
-    """What a variable of one engine is called for another; empty where it has no such thing."""
-    same = after + name.removeprefix(engine)
+def _equivalent(name: str, before: str, after: str, known: Collection[str]) -> str:
+    """What a variable of one engine is called for another; empty where that has no such thing."""
+    same = after + name.removeprefix(before)
     return EQUIVALENTS.get(name, {}).get(after) or (same if same in known else "")

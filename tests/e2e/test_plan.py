@@ -81,5 +81,5 @@ def test_a_move_to_another_engine_is_told_of(run, inventory):
     moved = {"llm_model": "meta-llama/Llama-3.1-8B-Instruct", "tgi_quantize": "eetq", "tgi_other": 1}
     result = run("playbooks/deploy.yml", inventory("bob", {"bob-llama": moved}), SANDBOX, extra=("--check",))
     assert result.status == 0 and "bob-llama: It moves from TGI to llama.cpp: its name, address and API key stay" in result.warnings
-    assert "tgi_other (no equivalent), tgi_quantize (llm_model: org/repo:QUANT)." in result.warnings and "archived" not in result.warnings
+    assert "tgi_other (no equivalent), tgi_quantize (llm_model: org/repo:QUANT)" in result.warnings and "archived" not in result.warnings
     assert run("playbooks/deploy.yml", *ALL, extra=("--check",)).warnings.count("TGI was archived by its makers") == 1

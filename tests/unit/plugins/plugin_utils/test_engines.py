@@ -8,7 +8,7 @@ from ansible_collections.selfhosted.llm.plugins.plugin_utils import engines
 
 DEPLOYMENT = {"engine": "vllm", "served_by": "vllm", "in_place": True, "pool": {"gpu": "A40"}}
 FIT = {"quantisation": ""}
-KNOWN = ("vllm_image", "vllm_quantization", "vllm_kv_cache_dtype")
+KNOWN = ("vllm_image", "vllm_quantization", "vllm_kv_cache_dtype", "vllm_shared_memory_mib")
 
 
 def notes(deployment=(), values=(), fit=FIT, variables=()):
@@ -29,12 +29,11 @@ def test_what_is_as_it_should_be_has_no_notes():
 
 
 def test_a_move_keeps_what_it_can_and_names_the_rest():
-    variables = ["tgi_image", "tgi_quantize", "tgi_shared_memory_mib", "llama_cpp_cache_type_k", "llm_model", "vllm_image"]
+    variables = ["tgi_image", "tgi_other", "tgi_quantize", "tgi_shared_memory_mib", "llama_cpp_cache_type_k", "llm_model", "vllm_image"]
     (note,) = notes({"served_by": "tgi"}, variables=variables)
     assert note == (
-        "It moves from TGI to vLLM: its name, address and API key stay, so do its weights, on the volume. What is set for other engines "
-        "does not count here: llama_cpp_cache_type_k (vllm_kv_cache_dtype), tgi_quantize (vllm_quantization), "
-        "tgi_shared_memory_mib (no equivalent)."
+        "It moves from TGI to vLLM: its name, address and API key stay, so do its weights, on the volume. What is set for TGI does not count "
+        "here: tgi_other (no equivalent), tgi_quantize (vllm_quantization), tgi_shared_memory_mib (vllm_shared_memory_mib)."
     )
 
 
