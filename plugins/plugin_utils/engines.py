@@ -13,6 +13,11 @@ ARCHIVED = (
     "TGI was archived by its makers: 3.3.7 is its last release, and nothing in it is corrected any more. playbooks/compare.yml runs the "
     "same model on another engine beside it and compares answers and speed; moving the host to that engine's group is all it takes then."
 )
+TGI_IMAGE = "ghcr.io/huggingface/text-generation-inference:"
+FOR_ROOT_ALONE = (
+    "tgi_image: the image of TGI's makers keeps its Python in /root, where only root may read it, and no engine runs as root here: it will "
+    "end with 'error while loading shared libraries: libpython3.11.so.1.0'. docs/engines.md has the two lines of a Dockerfile that cure it."
+)
 # What the variable of one engine is called for another, where the rest of its name is not the same.
 EQUIVALENTS = {
     "tgi_quantize": {"vllm": "vllm_quantization", "llama_cpp": "llm_model: org/repo:QUANT"},
@@ -46,6 +51,8 @@ def notes(values: dict, deployment: dict, fit: dict, variables: Collection[str],
     title, several = CONTRACTS[engine].title, CONTRACTS[engine].several_keys
     if deployment["served_by"] in CONTRACTS and deployment["served_by"] != engine:
         yield _move(deployment["served_by"], engine, variables, known, deployment["in_place"])
+    if engine == "tgi" and values.get("tgi_image", "").startswith(TGI_IMAGE):
+        yield FOR_ROOT_ALONE
     colleagues = values.get("llm_shared_with")
     if colleagues and values.get("llm_api_key", True) and not several:
         yield f"{title} takes one API key: sharing shares the key, which {' and '.join(colleagues)} get with the endpoint."

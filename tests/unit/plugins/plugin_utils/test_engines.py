@@ -61,3 +61,11 @@ def test_sharing_an_engine_of_one_key_shares_the_key(engine, values, told):
 @pytest.mark.parametrize(("quantisation", "gpu", "told"), [("fp8_per_tensor", "A40", True), ("fp8", "H100", False), ("awq", "A40", False)])
 def test_fp8_on_an_a40_is_told_of(quantisation, gpu, told):
     assert bool(notes({"pool": {"gpu": gpu}}, fit={"quantisation": quantisation})) == told
+
+
+@pytest.mark.parametrize(
+    ("image", "told"), [("ghcr.io/huggingface/text-generation-inference:3.3.7", True), ("registry.example.org/tgi:3.3.7", False)]
+)
+def test_the_image_that_only_root_can_start_is_told(image, told):
+    found = notes({"engine": "tgi", "served_by": "tgi"}, {"tgi_image": image})
+    assert found == ([engines.FOR_ROOT_ALONE] if told else [])
