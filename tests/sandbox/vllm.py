@@ -7,10 +7,12 @@ know, and what would not work in an offline pod that is not root.
 """
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import engine_standin
 from engine_standin import Failed, Metrics, Refused, Request, Settings, number
@@ -36,6 +38,10 @@ def settings(argv: list[str], environ: Mapping[str, str]) -> Settings:
     number("--max-num-seqs", values.get("--max-num-seqs", "256"), 1, 1 << 16)
     number("--shutdown-timeout", values.get("--shutdown-timeout", "0"), 0, 86400)
     context = int(number("--max-model-len", values.get("--max-model-len", "4096"), 1, 1 << 24))
+    longest = json.loads(Path(loose[0], "config.json").read_text()).get("max_position_embeddings", context)
+    if context > longest and environ.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") != "1":
+        raise Refused(f"User-specified max_model_len ({context}) is greater than the derived max_model_len "
+                      f"(max_position_embeddings={longest}).")
     port = int(number("--port", values.get("--port", "8000"), 1025, 65535))  # a lower one is for root alone
     return Settings(values.get("--served-model-name", loose[0]), port, context, environ.get("VLLM_API_KEY", ""))
 

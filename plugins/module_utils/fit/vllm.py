@@ -85,6 +85,11 @@ def estimate(model: Model, options: Options, free: tuple[int, ...], card: int = 
     if options.kv_cache_dtype not in CACHE:
         raise Refusal(f"kv_cache_dtype {options.kv_cache_dtype!r} is not planned for: set it to one of {', '.join(CACHE)}.")
     context = options.max_model_len or model.context
+    if context > model.context:
+        raise Refusal(
+            f"vLLM does not start with max_model_len {context}, since the model was made for {model.context} tokens: "
+            f"set it to {model.context} at most."
+        )
     tokens = options.max_num_batched_tokens or BATCHED_TOKENS
     width = max(*model.feed_forward, model.expert_feed_forward * model.experts_used)
     weights = shards.weights(model, gpus, ON_LOAD.get(options.quantization or ""))

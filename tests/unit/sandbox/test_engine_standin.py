@@ -33,7 +33,7 @@ CHAT = {"model": "alice-chat", "messages": [{"role": "user", "content": "Say hel
 def model(tmp_path, monkeypatch):
     """The working directory has a model of the deployment's name."""
     (tmp_path / "alice-chat").mkdir()
-    (tmp_path / "alice-chat/config.json").write_text("{}")
+    (tmp_path / "alice-chat/config.json").write_text('{"max_position_embeddings": 64}')
     monkeypatch.chdir(tmp_path)
 
 
@@ -107,6 +107,7 @@ def test_it_starts_with_what_the_engine_knows(standin, engine, arguments, enviro
         ("vllm", [], {"VLLM_NO_USAGE_STATS": "0"}, "VLLM_NO_USAGE_STATS"),
         ("vllm", ["--max-seq-len", "64"], {}, "unrecognized arguments: --max-seq-len"),
         ("vllm", ["--api-key", "Key"], {}, "--api-key shows the key"),
+        ("vllm", ["--max-model-len", "65"], {}, "max_model_len (65) is greater than the derived max_model_len"),
         ("vllm", ["--port", "80"], {}, "--port '80'"),
         ("vllm", ["--gpu-memory-utilization", "46"], {}, "--gpu-memory-utilization '46'"),
         ("vllm", ["--model", "org/repo", "--enforce-eager", "org/repo"], {}, "takes one model"),

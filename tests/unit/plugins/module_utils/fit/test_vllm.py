@@ -59,6 +59,13 @@ def test_what_vllm_refuses(models, options, gpus, sentence):
         vllm.estimate(models["8B"], vllm.Options(8192, **options), free, CARD)
 
 
+def test_a_context_beyond_the_models_is_refused(models):
+    model = models["8B"]._replace(context=8192)
+    assert vllm.estimate(model, vllm.Options(8192), (CARD,))
+    with pytest.raises(shards.Refusal, match="does not start with max_model_len 8193, .* 8192 tokens: set it to 8192 at most"):
+        vllm.estimate(model, vllm.Options(8193), (CARD,))
+
+
 def test_the_margin_has_names(models):
     assert vllm.estimate(models["8B"], vllm.Options(8192), (CARD,))[0].margin == sum(vllm.MARGIN.values())
 
