@@ -15,8 +15,9 @@ ARCHIVED = (
 )
 TGI_IMAGE = "ghcr.io/huggingface/text-generation-inference:"
 FOR_ROOT_ALONE = (
-    "tgi_image: the image of TGI's makers keeps its Python in /root, where only root may read it, and no engine runs as root here: it will "
-    "end with 'error while loading shared libraries: libpython3.11.so.1.0'. docs/engines.md has the two lines of a Dockerfile that cure it."
+    "tgi_image: the image of TGI's makers keeps its Python in /root, where only root may read it, and no engine runs as root here: it would "
+    "end with 'error while loading shared libraries: libpython3.11.so.1.0'. docs/engines.md has the two lines of a Dockerfile that cure it; "
+    "llm_force tries it as it is."
 )
 # What the variable of one engine is called for another, where the rest of its name is not the same.
 EQUIVALENTS = {
@@ -29,11 +30,16 @@ EQUIVALENTS = {
 
 
 def problems(values: dict[str, dict]) -> list[str]:
-    """What is wrong with the additional arguments and environment of deployments, whose variables these are by host; sentences."""
-    return [
+    """What an engine would not start with, by the variables of deployments, which these are by host; sentences."""
+    found = [
         f"{host}: {sentence}"
         for host, mine in values.items()
         for sentence in arguments.problems(CONTRACTS[mine["engine"]], mine["llm_extra_args"], mine["llm_extra_env"])
+    ]
+    return found + [
+        f"{host}: {FOR_ROOT_ALONE}"
+        for host, mine in values.items()
+        if mine["engine"] == "tgi" and mine["tgi_image"].startswith(TGI_IMAGE) and not mine["llm_force"]
     ]
 
 
@@ -48,28 +54,25 @@ def notes(values: dict, deployment: dict, fit: dict, variables: Collection[str],
         known: names of those that the engine has.
     """
     engine = deployment["engine"]
-    title, several = CONTRACTS[engine].title, CONTRACTS[engine].several_keys
     if deployment["served_by"] in CONTRACTS and deployment["served_by"] != engine:
         yield _move(deployment["served_by"], engine, variables, known, deployment["in_place"])
-    if engine == "tgi" and values.get("tgi_image", "").startswith(TGI_IMAGE):
-        yield FOR_ROOT_ALONE
     colleagues = values.get("llm_shared_with")
-    if colleagues and values.get("llm_api_key", True) and not several:
-        yield f"{title} takes one API key: sharing shares the key, which {' and '.join(colleagues)} get with the endpoint."
+    if colleagues and values.get("llm_api_key", True) and not CONTRACTS[engine].several_keys:
+        yield f"{CONTRACTS[engine].title} takes one API key: sharing shares the key, which {' and '.join(colleagues)} get as well."
     if "fp8" in fit["quantisation"] and deployment["pool"]["gpu"] == "A40":
         yield "An A40 computes with fp8 weights in 16 bits (by Marlin), which is fine: it saves memory and bandwidth, though no arithmetic."
 
 
 def _move(before: str, after: str, variables: Collection[str], known: Collection[str], in_place: bool) -> str:
     """What stays when a deployment moves from one engine to another, and what becomes of the variables of the former."""
-    weights = "so do its weights, on the volume" if in_place else "the files that it needs now are downloaded while the old engine serves"
+    weights = "so do its weights on the volume" if in_place else "the files that it needs now are downloaded while the old engine serves"
     left = [
         f"{name} ({other or 'no equivalent'})"
         for name in sorted(variables)
         if name.startswith(f"{before}_") and (other := _equivalent(name, before, after, known)) not in variables
     ]
     return (
-        f"It moves from {CONTRACTS[before].title} to {CONTRACTS[after].title}: its name, address and API key stay, {weights}."
+        f"It moves from {CONTRACTS[before].title} to {CONTRACTS[after].title}: its name, address and API key stay, and {weights}."
         + (f" What is set for {CONTRACTS[before].title} does not count here: {', '.join(left)}." if left else "")
     )
 

@@ -3,8 +3,7 @@
 
 """llama.cpp's llama-server: what its pinned version reads, serves and measures.
 
-Sources, in llama.cpp's repository at builds b11063 and b11549, between which the pinned one lies and which differ in little: what
-both have is here (``--moe-cache-mib``, ``--spec-draft-sampling`` and environment variables of samplers came between, and are left out).
+Sources, in llama.cpp's repository at that build (tests/recorded/llama_cpp/help.txt is what it prints):
 
 - options and their environment variables: common/arg.cpp, of the example ``server`` and the common ones; how many values they take:
   ``llama-server --help``, which lists the same ones
@@ -59,8 +58,9 @@ CONTRACT = Contract(
         --slot-prompt-similarity --slot-save-path -sm --spec-draft-cpu-mask --spec-draft-cpu-mask-batch --spec-draft-cpu-range
         --spec-draft-cpu-strict --spec-draft-cpu-strict-batch --spec-draft-device --spec-draft-hf --spec-draft-model --spec-draft-n-cpu-moe
         --spec-draft-n-max --spec-draft-n-min --spec-draft-ncmoe --spec-draft-ngl --spec-draft-override-tensor --spec-draft-p-min
-        --spec-draft-p-split --spec-draft-poll --spec-draft-poll-batch --spec-draft-prio --spec-draft-prio-batch --spec-draft-threads
-        --spec-draft-threads-batch --spec-draft-type-k --spec-draft-type-v --spec-ngram-map-k-min-hits --spec-ngram-map-k-size-m
+        --spec-draft-p-split --spec-draft-poll --spec-draft-poll-batch --spec-draft-prio --spec-draft-prio-batch --spec-draft-sampling
+        --spec-draft-threads --spec-draft-threads-batch
+        --spec-draft-type-k --spec-draft-type-v --spec-ngram-map-k-min-hits --spec-ngram-map-k-size-m
         --spec-ngram-map-k-size-n --spec-ngram-map-k4v-min-hits --spec-ngram-map-k4v-size-m --spec-ngram-map-k4v-size-n
         --spec-ngram-mod-n-match --spec-ngram-mod-n-max --spec-ngram-mod-n-min --spec-ngram-simple-min-hits --spec-ngram-simple-size-m
         --spec-ngram-simple-size-n --spec-synth-len --spec-synth-rates --spec-type --split-mode -sps --sse-ping-interval --ssl-cert-file
@@ -98,7 +98,7 @@ CONTRACT = Contract(
         llm_hf_token="-hft --hf-token HF_TOKEN",
         nothing="""
         --port LLAMA_ARG_PORT --metrics LLAMA_ARG_ENDPOINT_METRICS --slots --no-slots LLAMA_ARG_ENDPOINT_SLOTS LLAMA_ARG_NO_ENDPOINT_SLOTS
-        HOME
+        -lv --verbosity --log-verbosity LLAMA_ARG_LOG_VERBOSITY HOME
         """,
     ),
     removed={
@@ -149,7 +149,8 @@ CONTRACT = Contract(
         LLAMA_ARG_NO_SKIP_CHAT_PARSING LLAMA_ARG_NO_SPEC_DRAFT_BACKEND_SAMPLING LLAMA_ARG_NO_UI LLAMA_ARG_NO_UI_MCP_PROXY HF_ENDPOINT
         HF_HOME HUGGINGFACE_HUB_CACHE LLAMA_ATTN_ROT_DISABLE LLAMA_BATCH_DEBUG LLAMA_CACHE LLAMA_GRAPH_INPUT_DEBUG LLAMA_GRAPH_RESULT_DEBUG
         LLAMA_GRAPH_REUSE_DISABLE LLAMA_KV_CACHE_DEBUG LLAMA_MEDIA_MARKER LLAMA_SERVER_SLOTS_DEBUG LLAMA_TRACE LLGUIDANCE_LOG_LEVEL
-        MODEL_ENDPOINT
+        LLAMA_ARG_FREQUENCY_PENALTY LLAMA_ARG_MIN_P LLAMA_ARG_PRESENCE_PENALTY LLAMA_ARG_REPEAT_PENALTY LLAMA_ARG_SPEC_DRAFT_SAMPLING
+        LLAMA_ARG_TEMPERATURE LLAMA_ARG_TOP_P MODEL_ENDPOINT
         """.split()
     ),
     prefixes=("GGML_", "KMP_"),

@@ -11,6 +11,9 @@ FIT = {"quantisation": ""}
 KNOWN = ("vllm_image", "vllm_quantization", "vllm_kv_cache_dtype", "vllm_shared_memory_mib")
 
 
+TGI = {"engine": "tgi", "llm_extra_args": [], "llm_extra_env": {}, "tgi_image": "registry.example.org/tgi:3.3.7", "llm_force": False}
+
+
 def notes(deployment=(), values=(), fit=FIT, variables=()):
     return list(engines.notes(dict(values), DEPLOYMENT | dict(deployment), fit, variables, KNOWN))
 
@@ -18,7 +21,7 @@ def notes(deployment=(), values=(), fit=FIT, variables=()):
 def test_problems_name_the_host():
     values = {
         "alice-chat": {"engine": "llama_cpp", "llm_extra_args": ["--jinja"], "llm_extra_env": {}},
-        "bob-llama": {"engine": "tgi", "llm_extra_args": [], "llm_extra_env": {"HF_TOKEN": "x"}},
+        "bob-llama": TGI | {"llm_extra_env": {"HF_TOKEN": "x"}},
     }
     (sentence,) = engines.problems(values)
     assert sentence.startswith("bob-llama: llm_extra_env: HF_TOKEN must not be there")
@@ -32,8 +35,8 @@ def test_a_move_keeps_what_it_can_and_names_the_rest():
     variables = ["tgi_image", "tgi_other", "tgi_quantize", "tgi_shared_memory_mib", "llama_cpp_cache_type_k", "llm_model", "vllm_image"]
     (note,) = notes({"served_by": "tgi"}, variables=variables)
     assert note == (
-        "It moves from TGI to vLLM: its name, address and API key stay, so do its weights, on the volume. What is set for TGI does not count "
-        "here: tgi_other (no equivalent), tgi_quantize (vllm_quantization), tgi_shared_memory_mib (vllm_shared_memory_mib)."
+        "It moves from TGI to vLLM: its name, address and API key stay, and so do its weights on the volume. What is set for TGI does not "
+        "count here: tgi_other (no equivalent), tgi_quantize (vllm_quantization), tgi_shared_memory_mib (vllm_shared_memory_mib)."
     )
 
 
@@ -63,9 +66,8 @@ def test_fp8_on_an_a40_is_told_of(quantisation, gpu, told):
     assert bool(notes({"pool": {"gpu": gpu}}, fit={"quantisation": quantisation})) == told
 
 
-@pytest.mark.parametrize(
-    ("image", "told"), [("ghcr.io/huggingface/text-generation-inference:3.3.7", True), ("registry.example.org/tgi:3.3.7", False)]
-)
-def test_the_image_that_only_root_can_start_is_told(image, told):
-    found = notes({"engine": "tgi", "served_by": "tgi"}, {"tgi_image": image})
-    assert found == ([engines.FOR_ROOT_ALONE] if told else [])
+def test_the_image_that_only_root_can_start_is_refused_unless_forced():
+    official = TGI | {"tgi_image": "ghcr.io/huggingface/text-generation-inference:3.3.7"}
+    (sentence,) = engines.problems({"bob-llama": official})
+    assert sentence.startswith("bob-llama: tgi_image: ") and "docs/engines.md" in sentence
+    assert engines.problems({"bob-llama": TGI}) == engines.problems({"bob-llama": official | {"llm_force": True}}) == []
