@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import random
 import statistics
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import headers
-from ansible_collections.selfhosted.llm.plugins.module_utils.fit import gguf, llama_cpp
+from ansible_collections.selfhosted.llm.plugins.module_utils.fit import gguf, llama_cpp, verdict
 from ansible_collections.selfhosted.llm.plugins.module_utils.fit.model import Model, ModelError, Tensor
 
 FIT = Path(__file__).parents[4] / "fit"
@@ -73,6 +74,23 @@ def errors(row: dict) -> list[tuple[float, float]]:
 
 def is_partial(row: dict) -> bool:
     return int(row["ngl"]) <= MODELS.SHAPES[row["model"].rpartition("-")[0]].layers
+
+
+def test_two_who_fit_half_a_card_each_share_it_in_fact():
+    """Two servers that loaded and answered side by side in an A40's memory, and two of which one did not fit any more."""
+    measured = json.loads((FIT.parent / "recorded/llama_cpp/co_tenants.json").read_text())["runs"]
+    for run, foretold in zip(measured, ("fits", "no"), strict=True):
+        place = verdict.Place("A40", (run["free_mib"] // 2 * MIB,))
+        options = llama_cpp.Options(ctx=run["context"] * run["slots"], np=run["slots"])
+        need = verdict.Need("llama_cpp", model_of("llama-3.1-8b-Q4_K_M"), options, place)
+        fit = all(tenant["ready"] for tenant in run["tenants"].values())
+        assert verdict.judge(need).verdict == foretold == ("fits" if fit else "no")
+        foreseen = llama_cpp.estimate(need.model, options, place.free)[0]
+        served = [tenant for tenant in run["tenants"].values() if tenant["answers"] == [200] * run["slots"]]
+        for tenant in served:
+            assert tenant["prompt_tokens"] == [pytest.approx(run["context"], rel=0.01)] * run["slots"]
+            assert 0 <= (foreseen.total - foreseen.margin) / MIB - tenant["peak_mib"] < 16
+        assert sum(tenant["peak_mib"] for tenant in served) <= run["free_mib"] and len(served) == 1 + fit
 
 
 def test_what_was_measured_is_enough():
