@@ -15,9 +15,9 @@ ARCHIVED = (
 )
 TGI_IMAGE = "ghcr.io/huggingface/text-generation-inference:"
 FOR_ROOT_ALONE = (
-    "tgi_image: the image of TGI's makers keeps its Python in /root, where only root may read it, and no engine runs as root here: it would "
-    "end with 'error while loading shared libraries: libpython3.11.so.1.0'. docs/engines.md has the two lines of a Dockerfile that cure it; "
-    "llm_force tries it as it is."
+    "tgi_image: the image of TGI's makers keeps its Python in /root, where only root may read it, and no engine runs as root here: it "
+    "would end with 'error while loading shared libraries: libpython3.11.so.1.0'. docs/engines.md has the two lines of a Dockerfile that "
+    "cure it; llm_force tries it as it is."
 )
 # What the variable of one engine is called for another, where the rest of its name is not the same.
 EQUIVALENTS = {

@@ -49,7 +49,7 @@ def test_a_host_in_two_engine_groups(run, inventory):
 
 def test_a_host_in_no_engine_group(run, inventory):
     one = inventory("alice", {"alice-new": {"llm_model": MODEL}}, engine="llamacpp")
-    assert f"alice-new in {one} is in no engine group: put it under llama_cpp or tgi." in run(DEPLOY, one, SANDBOX).message
+    assert f"alice-new in {one} is in no engine group: put it under llama_cpp or tgi or vllm." in run(DEPLOY, one, SANDBOX).message
 
 
 def test_engineers_whose_inventories_would_mix(run, inventory):

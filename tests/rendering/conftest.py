@@ -128,7 +128,8 @@ def check(hub_module, tmp_path_factory) -> Callable[..., Run]:
         inventory = tmp_path_factory.mktemp("inventory")
         hosts = {host: None for mine in deployments.values() for host in mine}
         local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-        engineer = {"hosts": hosts, "vars": local | {"llm_gpu": 0.5, "llm_hf_token": "token-of-alice"}}
+        # Forced, as TGI's default image is else refused.
+        engineer = {"hosts": hosts, "vars": local | {"llm_gpu": 0.5, "llm_hf_token": "token-of-alice", "llm_force": True}}
         engines = {
             engine: {"hosts": {host: {"llm_model": ENGINES[engine]} | values for host, values in mine.items()}}
             for engine, mine in deployments.items()

@@ -14,6 +14,8 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.openai import Answe
 
 OPTIONS = {"engine": "llama_cpp", "port": 8080, "key_secret": "chat-api-key", "task": "chat", "floor": 5.0, "gpu_layers": "all"}
 
+ANSWER = Answer("Hello.", 2, 9, 1.234, None, 20.0, "chat")
+
 
 class Cluster:
     """A cluster with one ready pod; keeps what is written."""
@@ -49,10 +51,10 @@ class Serving:
     def chat(self):
         if self.error:
             raise EndpointError(self.error)
-        return Answer("Hello.", 1.234, self.speed)
+        return ANSWER._replace(tokens_per_second=self.speed)
 
     def embed(self):
-        return Answer("", 0.5, 300.0)
+        return ANSWER._replace(text="", tokens_per_second=300.0)
 
     def metrics(self):
         return set(CONTRACTS["llama_cpp"].metrics) - {self.missing}
