@@ -54,6 +54,7 @@ def test_llama_cpp_relies_on_no_default(servers):
     assert given.pop("--model").endswith("/chat-Q4_K_M.gguf")
     assert given == {
         "--alias": "alice-llamacpp", "--host": "0.0.0.0", "--port": "8080", "--n-gpu-layers": "all", "--ctx-size": "32768",
+        "--verbosity": "4",
         "--parallel": "4", "--fit": "off", "--cache-ram": "8192", "--api-key-file": f"{path}/keys", "--metrics": "", "--no-slots": "",
         "--no-ui": "",
     }  # fmt: skip
