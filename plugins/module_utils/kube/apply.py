@@ -115,11 +115,11 @@ def apply_object(kube: Kube, desired: dict, check_mode: bool, live: dict | None 
     return Change(*names, action, live, after, taken_over)
 
 
-def delete_object(kube: Kube, live: dict, check_mode: bool) -> Change:
-    """Delete one object and what it controls; an object already gone counts as deleted."""
+def delete_object(kube: Kube, live: dict, check_mode: bool, propagation: str = "Background") -> Change:
+    """Delete one object and what it controls, with ``Foreground`` that first; an object already gone counts as deleted."""
     if not check_mode:
         try:
-            kube.request("DELETE", path_of(live), query={"propagationPolicy": "Background"})
+            kube.request("DELETE", path_of(live), query={"propagationPolicy": propagation})
         except KubeError as error:
             if error.status != 404:
                 raise

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -131,6 +132,7 @@ class DesiredState:
             return {}
         owned = self._recall(retry_failed) if prune else {}
         keys.fill(self.objects, owned)
+        self._end_strays(owned, timeout)
         for obj in self.objects:
             # Not found by label may still exist without it, so only kinds that were listed and found are known.
             live = owned.pop(path_of(obj), None) or read(self.kube, obj)
@@ -147,6 +149,16 @@ class DesiredState:
             if live["kind"] != "PersistentVolumeClaim":  # volumes go only when named
                 self.changes.append(delete_object(self.kube, live, self.check_mode))
         return answer
+
+    def _end_strays(self, owned: dict[str, dict], timeout: float | None) -> None:
+        """Delete Jobs that still run and are not wanted, as what they hold, a GPU for one, the workloads may need."""
+        wanted = {path_of(obj) for obj in self.objects}
+        jobs = [path for path, obj in owned.items() if obj["kind"] == "Job" and path not in wanted]
+        for live in [owned.pop(path) for path in jobs if not any(ready.has_ended(owned[path], how) for how in ("Complete", "Failed"))]:
+            self.changes.append(delete_object(self.kube, live, self.check_mode, "Foreground"))
+            end = time.monotonic() + (timeout or 0)
+            while not self.check_mode and time.monotonic() < end and read(self.kube, live):
+                time.sleep(0.5)
 
     def _recall(self, retry_failed: bool) -> dict[str, dict]:
         """What this owner has on the cluster, by path; its history becomes one of its objects.

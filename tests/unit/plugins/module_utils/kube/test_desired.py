@@ -49,6 +49,33 @@ def test_without_a_cluster_everything_would_be_created():
 
 
 
+class Jobs:
+    """A cluster where a deleted Job is there once more, while its pods end."""
+
+    def __init__(self):
+        self.log = []
+
+    def request(self, method, path, query=None):
+        self.log.append((method, path.rpartition("/")[2], query))
+        if method == "GET" and len(self.log) > 2:
+            raise KubeError("not found", 404)
+        return {"kind": "Job"}
+
+
+def test_a_job_that_runs_and_is_not_wanted_ends_before_anything_is_applied():
+    def job(name: str, *conditions: str) -> dict:
+        metadata = {"name": name, "namespace": "llm-alice"}
+        return {"kind": "Job", "metadata": metadata, "status": {"conditions": [{"type": how, "status": "True"} for how in conditions]}}
+
+    wanted = state(obj("Job", "batch/v1"))
+    wanted.kube, wanted.check_mode = Jobs(), False
+    owned = {desired.path_of(one): one for one in (job("a"), job("runs"), job("done", "Complete"), job("failed", "Failed"))}
+    wanted._end_strays(owned, timeout=5)
+    assert [one["metadata"]["name"] for one in owned.values()] == ["a", "done", "failed"]
+    assert [str(change) for change in wanted.changes] == ["Job llm-alice/runs deleted"]
+    assert wanted.kube.log == [("DELETE", "runs", {"propagationPolicy": "Foreground"})] + 2 * [("GET", "runs", None)]
+
+
 @pytest.mark.parametrize(("present", "asked"), [("3Gi", "3Gi"), ("1Gi", "2Gi")])
 def test_a_volume_claim_never_shrinks(present, asked):
     def claim(size: str) -> dict:
