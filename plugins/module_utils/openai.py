@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from .errors import UserError
 
 QUESTION = "Say hello in one short sentence."
+# For routes that go on with a text instead of answering it.
+BEGINNING = "Once upon a time, there was a little"
 MAX_TOKENS = 24
 # The same question gets the same answer, as far as the engine can.
 SEED = 1
-# Seconds after which an idle connection is not used again: engines close it after 5.
-IDLE = 2.0
 
 
 class Answer(NamedTuple):
@@ -29,21 +29,21 @@ class Answer(NamedTuple):
 
     Attributes:
         text: the completion.
+        seconds: from sending the question to the whole answer.
+        tokens_per_second: after the first token where the answer was streamed; else of all seconds, so the prompt's share is in it.
         tokens: of the completion, as the engine counts them; the pieces of a stream where it does not.
         prompt_tokens: of the question, as the engine counts them; None where it does not.
-        seconds: from sending the question to the whole answer.
         first_token: seconds from sending the question to the first piece of text; None where the answer was not streamed.
-        tokens_per_second: after the first token where the answer was streamed; else of all seconds, so the prompt's share is in it.
         model: the model's name as the answer has it; None where it has none.
     """
 
     text: str
-    tokens: int
-    prompt_tokens: int | None
     seconds: float
-    first_token: float | None
     tokens_per_second: float
-    model: str | None
+    tokens: int = 0
+    prompt_tokens: int | None = None
+    first_token: float | None = None
+    model: str | None = None
 
 
 class EndpointError(UserError):
@@ -112,41 +112,31 @@ class Route(NamedTuple):
         read: reads an answer, or one piece of a stream.
         stream: what the body has besides for an answer in pieces; None where the route cannot.
         whole: whether it can answer in one piece.
-        openai: whether it takes the model's name.
+        engine: whose own it is; None for those of OpenAI, which all have, and which take the model's name.
+        question: what to ask where nothing else is.
     """
 
     body: Callable[[str, int], dict]
     read: Callable[[dict], Piece]
     stream: dict | None
     whole: bool = True
-    openai: bool = False
+    engine: str | None = None
+    question: str = BEGINNING
 
 
 _USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
 ROUTES = {
-    CHAT: Route(_messages, _read_openai, _USAGE, openai=True),
-    "/v1/completions": Route(_prompt, _read_openai, _USAGE, openai=True),
-    "/completion": Route(_llama_cpp, _read_llama_cpp, {"stream": True}),
-    "/generate": Route(_tgi, _read_tgi, None),
-    "/generate_stream": Route(_tgi, _read_tgi, {}, whole=False),
+    CHAT: Route(_messages, _read_openai, _USAGE, question=QUESTION),
+    "/v1/completions": Route(_prompt, _read_openai, _USAGE),
+    "/completion": Route(_llama_cpp, _read_llama_cpp, {"stream": True}, engine="llama_cpp"),
+    "/generate": Route(_tgi, _read_tgi, None, engine="tgi"),
+    "/generate_stream": Route(_tgi, _read_tgi, {}, whole=False, engine="tgi"),
 }
 
 
-class _Connection(http.client.HTTPConnection):
-    """HTTP over what ``open_socket`` opens."""
-
-    def __init__(self, open_socket: Callable[[], socket.socket], timeout: float):
-        super().__init__("pod", timeout=timeout)
-        self._open_socket = open_socket
-
-    def connect(self) -> None:
-        self.sock = self._open_socket()
-        self.sock.settimeout(self.timeout)
-
-
 class Endpoint:
-    """The API of one deployment, over one connection that is kept between questions; not for several threads at once.
+    """The API of one deployment; each question has a connection of its own, so that several threads may ask at once.
 
     Args:
         connect: opens a connection to it.
@@ -156,20 +146,10 @@ class Endpoint:
     """
 
     def __init__(self, connect: Callable[[], socket.socket], model: str, key: str | None, timeout: float = 60):
+        self.connect = connect
         self.model = model
         self.key = key
-        self._connection = _Connection(connect, timeout)
-        self._used = 0.0
-
-    def __enter__(self) -> Endpoint:
-        return self
-
-    def __exit__(self, *_error) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection; the next question opens a new one."""
-        self._connection.close()
+        self.timeout = timeout
 
     def request(self, method: str, path: str, body: dict | None = None) -> bytes:
         """Send one request and return the whole answer.
@@ -212,7 +192,7 @@ class Endpoint:
         with closing(self._exchange("POST", EMBEDDINGS, {"model": self.model, "input": text})) as exchange:
             seconds, data = _whole(exchange)
         tokens, model = _read(EMBEDDINGS, data, read)
-        return Answer("", tokens, tokens, seconds, None, tokens / seconds, model)
+        return Answer("", seconds, tokens / seconds, tokens, tokens, None, model)
 
     def chat(self, question: str = QUESTION, max_tokens: int = MAX_TOKENS) -> Answer:
         """Ask for a short chat completion; see ``ask``."""
@@ -221,7 +201,7 @@ class Endpoint:
     def ask(
         self,
         path: str,
-        question: str = QUESTION,
+        question: str | None = None,
         max_tokens: int = MAX_TOKENS,
         stream: bool = False,
         extra: dict | None = None,
@@ -230,6 +210,7 @@ class Endpoint:
 
         Args:
             path: one of ROUTES.
+            question: the route's own where not given.
             max_tokens: of the answer, at most.
             stream: take the answer in pieces.
             extra: what the request has besides.
@@ -238,8 +219,8 @@ class Endpoint:
             EndpointError: no answer, an error status, an empty completion, or a stream that breaks off.
         """
         route = ROUTES[path]
-        body = route.body(question, max_tokens) | (extra or {})
-        if route.openai:
+        body = route.body(question or route.question, max_tokens) | (extra or {})
+        if not route.engine:
             body["model"] = self.model
         if stream:
             body |= route.stream or {}
@@ -250,29 +231,24 @@ class Endpoint:
     def _exchange(self, method: str, path: str, body: dict | None) -> Iterator[tuple[float, bytes]]:
         """Send one request; yield the answer as it comes, with the seconds since the request."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
-        connection = self._connection
-        whole = False
+        client = http.client.HTTPConnection("pod", timeout=self.timeout)
+        client.sock = self.connect()
+        client.sock.settimeout(self.timeout)
+        # The clock starts with the connection open: whoever uses the deployment's Service has a shorter way to it.
+        start = time.monotonic()
         try:
-            if time.monotonic() - self._used > IDLE:
-                connection.close()
-            if connection.sock is None:
-                connection.connect()  # before the clock runs: a client of the deployment's Service has no such way
-            start = time.monotonic()
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
+            client.request(method, path, None if body is None else json.dumps(body), headers)
+            response = client.getresponse()
             if response.status != 200:
                 said = " ".join(response.read(1000).decode(errors="replace").split())
                 raise EndpointError(f"it answered {path} with HTTP {response.status}: {said[:200]}", response.status)
-            # read1 gives what has come, and notices an end that is missing
-            while data := response.read1() if response.chunked else response.read():
+            # read1 gives what has come; of an announced length, read notices what is missing
+            while data := response.read1() if response.length is None else response.read():
                 yield time.monotonic() - start, data
-            whole = True
         except (OSError, http.client.HTTPException) as error:
             raise EndpointError(f"it did not answer {path}: {error or type(error).__name__}") from None
         finally:
-            self._used = time.monotonic()
-            if not whole:  # what is left of this answer must not be taken for the next
-                connection.close()
+            client.close()
 
 
 def _read(path: str, data: bytes, read: Callable[[Any], Any]) -> Any:
@@ -297,7 +273,7 @@ def _put_together(pieces: list[tuple[float, Piece]], path: str, stream: bool) ->
     first, last, end = spoken[0], spoken[-1], pieces[-1][0]
     speed = (tokens - 1) / (last - first) if tokens > 1 and last > first else tokens / end
     text = "".join(piece.text for _seconds, piece in pieces)
-    return Answer(text, tokens, told("prompt_tokens"), end, first if stream else None, speed, told("model"))
+    return Answer(text, end, speed, tokens, told("prompt_tokens"), first if stream else None, told("model"))
 
 
 def _whole(pieces: Iterator[tuple[float, bytes]]) -> tuple[float, bytes]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.openai import CHAT, EMBEDDINGS, ROUTES, Endpoint, EndpointError
+from ansible_collections.selfhosted.llm.plugins.module_utils.openai import CHAT, EMBEDDINGS, ROUTES, Answer, Endpoint, EndpointError
 
 KEY = "the-right-key"
 METRICS = """# HELP llamacpp:n_decode_total Calls of decode
@@ -63,7 +63,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[http.server.ThreadingHTTPServer]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.answers, server.asked, server.connections = {}, [], 0
+    server.answers, server.asked = {}, []
+    server.handle_error = lambda *_: None  # a client that goes away is meant to
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.shutdown()
@@ -71,13 +72,8 @@ def server() -> Iterator[http.server.ThreadingHTTPServer]:
 
 
 @pytest.fixture
-def endpoint(server) -> Iterator[Endpoint]:
-    def connect():
-        server.connections += 1
-        return socket.create_connection(server.server_address)
-
-    with Endpoint(connect, "alice-chat", KEY, timeout=2) as endpoint:
-        yield endpoint
+def endpoint(server) -> Endpoint:
+    return Endpoint(lambda: socket.create_connection(server.server_address), "alice-chat", KEY, timeout=2)
 
 
 def event(data: object) -> bytes:
@@ -86,6 +82,10 @@ def event(data: object) -> bytes:
 
 def delta(text: str | None) -> bytes:
     return event({"model": "alice-chat", "choices": [{"delta": {"role": "assistant", "content": text}}]})
+
+
+def said(answer: Answer) -> tuple[str, int, int | None]:
+    return answer.text, answer.tokens, answer.prompt_tokens
 
 
 USAGE = event({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}})
@@ -129,18 +129,15 @@ def test_a_stream_is_read_whatever_its_chunks(endpoint, server, size):
     stream = b": a comment\n\n" + delta(None) + delta("Grüß") + delta(" Gott") + delta("!").replace(b"\n", b"\r\n") + USAGE + DONE
     server.answers[CHAT] = 200, [stream[i : i + size] for i in range(0, len(stream), size)]
     answer = endpoint.ask(CHAT, stream=True)
-    assert (answer.text, answer.tokens, answer.prompt_tokens) == ("Grüß Gott!", 3, 7)
+    assert said(answer) == ("Grüß Gott!", 3, 7)
     assert server.asked[-1][1]["stream_options"] == {"include_usage": True}
-    assert endpoint.ask(CHAT, stream=True).text == "Grüß Gott!"
-    assert server.connections == 1  # read to its end, so that the connection serves the next question
 
 
 def test_the_first_token_and_the_speed_after_it(endpoint, server):
-    server.answers[CHAT] = 200, [delta(""), 0.3, delta("a"), 0.1, delta("b"), 0.1, delta("c"), USAGE, DONE]
+    server.answers[CHAT] = 200, [delta(""), 0.8, delta("a"), 0.1, delta("b"), 0.1, delta("c"), USAGE, DONE]
     answer = endpoint.ask(CHAT, stream=True)
-    assert 0.3 <= answer.first_token < 0.4
-    assert 0.5 <= answer.seconds < 0.6
-    assert answer.tokens_per_second == pytest.approx(2 / 0.2, rel=0.15)
+    assert 0.8 <= answer.first_token <= answer.seconds - 0.2
+    assert 3 / answer.seconds < answer.tokens_per_second <= 2 / 0.2
 
 
 def test_without_usage_the_pieces_are_counted(endpoint, server):
@@ -153,10 +150,9 @@ def test_the_native_routes_of_llama_cpp(endpoint, server):
     pieces = [{"content": "Hi", "stop": False, "tokens_predicted": 1}, {"content": " you", "stop": False, "tokens_predicted": 2}]
     last = {"content": "", "stop": True, "tokens_predicted": 2, "tokens_evaluated": 5}
     server.answers["/completion"] = 200, [*map(event, pieces), event(last)]
-    answer = endpoint.ask("/completion", stream=True)
-    assert (answer.text, answer.tokens, answer.prompt_tokens) == ("Hi you", 2, 5)
+    assert said(endpoint.ask("/completion", stream=True)) == ("Hi you", 2, 5)
     server.answers["/completion"] = 200, json.dumps(last | {"content": "Hi you"}).encode()
-    assert endpoint.ask("/completion")[:3] == ("Hi you", 2, 5)
+    assert said(endpoint.ask("/completion")) == ("Hi you", 2, 5)
 
 
 def test_the_native_routes_of_tgi(endpoint, server):
@@ -165,10 +161,10 @@ def test_the_native_routes_of_tgi(endpoint, server):
 
     details = {"generated_tokens": 2, "input_length": 4}
     server.answers["/generate_stream"] = 200, [token("Hi"), token(" you", generated_text="Hi you", details=details)]
-    assert endpoint.ask("/generate_stream", stream=True)[:3] == ("Hi you", 2, 4)
+    assert said(endpoint.ask("/generate_stream", stream=True)) == ("Hi you", 2, 4)
     body = {"generated_text": "Hi you", "details": {"generated_tokens": 2, "prefill": [{}, {}, {}]}}
     server.answers["/generate"] = 200, json.dumps(body).encode()
-    assert endpoint.ask("/generate")[:3] == ("Hi you", 2, 3)
+    assert said(endpoint.ask("/generate")) == ("Hi you", 2, 3)
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -203,16 +199,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("pieces", "said"), BROKEN.values(), ids=BROKEN)
-def test_a_broken_stream_is_a_sentence_and_the_next_question_is_not_disturbed(endpoint, server, pieces, said):
+def test_a_broken_stream_is_a_sentence(endpoint, server, pieces, said):
     server.answers[CHAT] = 200, pieces
     with pytest.raises(EndpointError, match=said):
         endpoint.ask(CHAT, stream=True)
-    server.answers[CHAT] = 200, [delta("a"), USAGE, DONE]
-    assert endpoint.ask(CHAT, stream=True).text == "a"
 
 
 def test_silence_is_a_sentence(endpoint, server):
-    endpoint = Endpoint(endpoint._connection._open_socket, "alice-chat", KEY, timeout=0.2)
+    endpoint.timeout = 0.2
     server.answers[CHAT] = 200, [delta("a"), 1.0, DONE]
     with pytest.raises(EndpointError, match="did not answer .*timed out"):
         endpoint.ask(CHAT, stream=True)
