@@ -20,7 +20,9 @@ import atexit
 
 from ansible.plugins.callback import CallbackBase
 
-DEPLOYS, PLANS, MAKES = "selfhosted.llm.apply", "selfhosted.llm.plan", ("selfhosted.llm.sks_cluster", "selfhosted.llm.sks_nodepool")
+DEPLOYS = "selfhosted.llm.apply"
+PLANS = "selfhosted.llm.plan"
+MAKES = ("selfhosted.llm.sks_cluster", "selfhosted.llm.sks_nodepool")
 
 
 class CallbackModule(CallbackBase):
