@@ -14,7 +14,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.openai import Answe
 
 OPTIONS = {"engine": "llama_cpp", "port": 8080, "key_secret": "chat-api-key", "task": "chat", "floor": 5.0, "gpu_layers": "all"}
 
-ANSWER = Answer("Hello.", 2, 9, 1.234, None, 20.0, "chat")
+ANSWER = Answer("Hello.", 1.234, 20.0)
 
 
 class Cluster:
