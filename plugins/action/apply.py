@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import apply
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.desired import DesiredState, Owner
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.gate import Gate
-from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import GATE, ClusterAction, Progress
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction, Progress
 
 
 class ActionModule(ClusterAction):
@@ -23,7 +24,17 @@ class ActionModule(ClusterAction):
         "prune": {"type": "bool", "default": False},
         "wait": {"type": "bool", "default": True},
         "timeout": {"type": "int", "default": 600},
-        "gate": {"type": "dict", "options": GATE},
+        "gate": {
+            "type": "dict",
+            "options": {
+                "engine": {"type": "str", "required": True, "choices": list(CONTRACTS)},
+                "port": {"type": "int", "required": True},
+                "key_secret": {"type": "str", "no_log": False},
+                "task": {"type": "str", "default": "chat", "choices": ["chat", "embedding"]},
+                "floor": {"type": "float", "default": 0.0},
+                "gpu_layers": {"type": "str", "default": "0"},
+            },
+        },
         "retry_failed": {"type": "bool", "default": False},
         "report_dir": {"type": "path", "default": "~/.selfhosted-llm/reports"},
     }

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube import keys, ready
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube import gate, keys, ready
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE, MANAGED_BY, MANAGER, path_of, read_owned
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import MERGE_PATCH, Kube
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.desired import Owner
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.gate import Gate
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
-from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import GATE, ClusterAction, Progress
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.running import Running
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction, Progress
 
 
 class ActionModule(ClusterAction):
@@ -21,16 +20,13 @@ class ActionModule(ClusterAction):
     argument_spec = {
         "namespace": {"type": "str", "required": True},
         "instance": {"type": "str", "required": True},
-        "gate": {"type": "dict", "required": True, "options": GATE},
-        "timeout": {"type": "int", "default": 600},
+        "timeout": {"type": "int", "default": 3600},
     }
 
     def execute(self, args: dict, host: str) -> dict:
-        owner = Owner(args["instance"], None, args["namespace"])
+        namespace, name = args["namespace"], args["instance"]
         with self.cluster(args) as kube:
-            if not args["gate"]["key_secret"]:
-                raise UserError(f"{host}: it has no API key (llm_api_key is false).")
-            secret, colleagues, deployment = _present(kube, owner, args["gate"]["key_secret"])
+            secret, colleagues, deployment = _present(kube, namespace, name)
             names = sorted(other["metadata"]["name"] for other in colleagues)
             result = {"changed": True, "colleagues": names, "restarted": bool(deployment["spec"]["replicas"])}
             if self._task.check_mode:
@@ -38,26 +34,30 @@ class ActionModule(ClusterAction):
             version = keys.rotated(secret, colleagues)
             # The pods last: what is interrupted before is finished by the next run of site.yml, which puts the version onto them.
             for obj in (*colleagues, secret):
-                patch = {"data": obj["data"], "metadata": {"annotations": obj["metadata"].get("annotations", {})}}
-                kube.request("PATCH", path_of(obj), patch, {"fieldManager": MANAGER}, MERGE_PATCH)
+                _patch(kube, obj, {"data": obj["data"], "metadata": {"annotations": obj["metadata"].get("annotations", {})}})
             template = {"metadata": {"annotations": {keys.VERSION: version}}}
-            patch = {"spec": {"template": template}}
-            deployment |= kube.request("PATCH", path_of(deployment), patch, {"fieldManager": MANAGER}, MERGE_PATCH)
+            deployment |= _patch(kube, deployment, {"spec": {"template": template}})
             if result["restarted"]:
                 state = ready.wait(kube, deployment, args["timeout"], Progress(host, args["timeout"]))
                 if not state.done:
                     raise UserError(f"{host} has new keys, but is not ready with them: {state.text}")
-                Gate(kube, owner, args["gate"], "").prove(deployment)
+                running = Running(kube, namespace, name)
+                gate.record(kube, deployment, running.endpoint().embed() if running.embeds else running.endpoint().chat())
         return result
 
 
-def _present(kube: Kube, owner: Owner, name: str) -> tuple[dict, list[dict], dict]:
+def _present(kube: Kube, namespace: str, name: str) -> tuple[dict, list[dict], dict]:
     """The Secret with the keys, those of colleagues, and the Deployment."""
-    labels = {MANAGED_BY: MANAGER, INSTANCE: owner.instance}
-    found = read_owned(kube, owner.namespace, labels, (BY_NAME["Secret"], BY_NAME["Deployment"]))
-    own = [obj for obj in found if obj["metadata"]["name"] == name]
+    found = read_owned(kube, namespace, {MANAGED_BY: MANAGER, INSTANCE: name}, (BY_NAME["Secret"], BY_NAME["Deployment"]))
+    own = [obj for obj in found if keys.GENERATE in obj["metadata"].get("annotations", {})]
     colleagues = [obj for obj in found if keys.KEY_OF in obj["metadata"].get("annotations", {})]
     deployments = [obj for obj in found if obj["kind"] == "Deployment"]
-    if not own or not deployments:
-        raise UserError(f"{owner.instance} is not deployed, and has no keys: run playbooks/deploy.yml.")
+    if not deployments:
+        raise UserError(f"{name} is not deployed: run playbooks/deploy.yml.")
+    if not own:
+        raise UserError(f"{name} has no API key (llm_api_key is false).")
     return own[0], colleagues, deployments[0]
+
+
+def _patch(kube: Kube, obj: dict, patch: dict) -> dict:
+    return kube.request("PATCH", path_of(obj), patch, {"fieldManager": MANAGER}, MERGE_PATCH)

@@ -11,7 +11,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import gate, ready
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import MODEL
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import MODEL, SHARE
 from ansible_collections.selfhosted.llm.plugins.module_utils.platform import read_record
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer, engineers
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.table import table
@@ -60,7 +60,7 @@ def _row(engineer: Engineer, host: str, live: dict | None, asleep: str) -> dict[
     return row | {
         "model": annotations.get(MODEL, "-"),
         "engine": metadata["labels"].get("app.kubernetes.io/name", "-"),
-        "gpu": annotations.get("selfhosted.llm/share", "-"),
+        "gpu": annotations.get(SHARE, "-"),
         "endpoint": f"http://{host}.{engineer.namespace}/v1",
         "state": _state(engineer, live, asleep),
         "first answer": f"{answer['seconds']} s" if answer else "not asked",

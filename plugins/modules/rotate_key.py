@@ -18,7 +18,6 @@ extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
   - selfhosted.llm.cluster
-  - selfhosted.llm.gate
 options:
   namespace:
     description: The engineer's namespace.
@@ -28,12 +27,10 @@ options:
     description: The deployment.
     type: str
     required: true
-  gate:
-    required: true
   timeout:
     description: How long the deployment may take until it is ready again, in seconds.
     type: int
-    default: 600
+    default: 3600
 """
 
 EXAMPLES = r"""
@@ -42,10 +39,6 @@ EXAMPLES = r"""
     kubeconfig: ~/.kube/selfhosted-llm/alice.yml
     namespace: llm-alice
     instance: alice-chat
-    gate:
-      engine: llama_cpp
-      port: 8080
-      key_secret: alice-chat-api-key
 """
 
 RETURN = r"""

@@ -20,22 +20,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 
 KUBECONFIG = {
     "kubeconfig": {"type": "path", "required": True},
     "context": {"type": "str"},
-}
-# How a deployment is asked; documented in plugins/doc_fragments/gate.py.
-GATE = {
-    "engine": {"type": "str", "required": True, "choices": list(CONTRACTS)},
-    "port": {"type": "int", "required": True},
-    "key_secret": {"type": "str", "no_log": False},
-    "task": {"type": "str", "default": "chat", "choices": ["chat", "embedding"]},
-    "floor": {"type": "float", "default": 0.0},
-    "gpu_layers": {"type": "str", "default": "0"},
 }
 
 

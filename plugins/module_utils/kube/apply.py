@@ -23,6 +23,8 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 ENGINEER = "selfhosted.llm/engineer"
 # On a Deployment: what it serves, org/repo@commit in short.
 MODEL = "selfhosted.llm/model"
+# On a Deployment: its share of GPUs in words.
+SHARE = "selfhosted.llm/share"
 
 
 class Change(NamedTuple):

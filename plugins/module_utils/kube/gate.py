@@ -31,6 +31,24 @@ def recorded(deployment: dict) -> dict:
     return record if record.get("template") == fingerprint(deployment) else {}
 
 
+def record(kube: Kube, deployment: dict, answer: Answer) -> dict:
+    """Record at a live Deployment what its present pods answered; returns the record."""
+    made = {
+        "template": fingerprint(deployment),
+        "seconds": round(answer.seconds, 2),
+        "tokens_per_second": round(answer.tokens_per_second, 1),
+    }
+    metadata, kind = deployment["metadata"], BY_NAME["Deployment"]
+    body = {
+        "apiVersion": kind.api,
+        "kind": kind.name,
+        "metadata": {"name": metadata["name"], "annotations": {ANSWERED: json.dumps(made)}},
+    }
+    # A field manager of its own, so that applying the deployment neither removes nor compares it.
+    kube.request("PATCH", kind.path(metadata["namespace"], metadata["name"]), body, {"fieldManager": MANAGER, "force": "true"}, APPLY_PATCH)
+    return made
+
+
 class Gate(Trial):
     """The questions put to one deployment.
 
@@ -48,18 +66,11 @@ class Gate(Trial):
 
     def prove(self, deployment: dict) -> dict:
         """Ask unless these very pods were asked before; return the recorded answer."""
-        if record := recorded(deployment):
-            return record
-        answer = self.ask(deployment)
-        record = {
-            "template": fingerprint(deployment),
-            "seconds": round(answer.seconds, 2),
-            "tokens_per_second": round(answer.tokens_per_second, 1),
-        }
-        self._record(record)
-        return record
+        if known := recorded(deployment):
+            return known
+        return record(self.kube, deployment, self.ask())
 
-    def ask(self, deployment: dict) -> Answer:
+    def ask(self) -> Answer:
         """Everything that a deployment must show.
 
         Raises:
@@ -105,13 +116,3 @@ class Gate(Trial):
         cause, _proof, change = diagnose(Ward(self.kube, self.owner.namespace, "").examine(patient))
         advice = f"{change}: {cause.cure[0].lower()}{cause.cure[1:]} " if change else ""
         return f"{advice}Logs and events are in {path}"
-
-    def _record(self, record: dict) -> None:
-        # A field manager of its own, so that applying the deployment neither removes nor compares it.
-        body = {
-            "apiVersion": BY_NAME["Deployment"].api,
-            "kind": "Deployment",
-            "metadata": {"name": self.owner.instance, "annotations": {ANSWERED: json.dumps(record)}},
-        }
-        path = BY_NAME["Deployment"].path(self.owner.namespace, self.owner.instance)
-        self.kube.request("PATCH", path, body, {"fieldManager": MANAGER, "force": "true"}, APPLY_PATCH)

@@ -10,13 +10,11 @@ import re
 from ..errors import UserError
 from ..openai import Endpoint
 from . import keys
-from .apply import INSTANCE, MANAGED_BY, MANAGER, MODEL, read_owned
+from .apply import INSTANCE, MANAGED_BY, MANAGER, MODEL, SHARE, read_owned
 from .client import Kube
 from .forward import open_socket, ready_pod
 from .kinds import BY_NAME
 
-# On a Deployment: its share of GPUs in words.
-SHARE = "selfhosted.llm/share"
 _SECRET = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD)$")
 
 
