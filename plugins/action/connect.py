@@ -20,15 +20,13 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import I
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.forward import open_socket, ready_pod
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
-from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import DEPLOYMENT, ClusterAction
 
 
 class ActionModule(ClusterAction):
     """Forward a local port to a deployment and write the file that an OpenAI client needs, until interrupted."""
 
-    argument_spec = {
-        "namespace": {"type": "str", "required": True},
-        "instance": {"type": "str", "required": True},
+    argument_spec = DEPLOYMENT | {
         "key_secret": {"type": "str", "no_log": False},
         "pod_port": {"type": "int", "required": True},
         "local_port": {"type": "int", "default": 0},

@@ -11,17 +11,13 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import I
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import MERGE_PATCH, Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.running import Running
-from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction, Progress
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import DEPLOYMENT, ClusterAction, Progress
 
 
 class ActionModule(ClusterAction):
     """Give a deployment new API keys and restart it, which is when its engine reads them."""
 
-    argument_spec = {
-        "namespace": {"type": "str", "required": True},
-        "instance": {"type": "str", "required": True},
-        "timeout": {"type": "int", "default": 3600},
-    }
+    argument_spec = DEPLOYMENT | {"timeout": {"type": "int", "default": 3600}}
 
     def execute(self, args: dict, host: str) -> dict:
         namespace, name = args["namespace"], args["instance"]

@@ -23,15 +23,8 @@ extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
   - selfhosted.llm.cluster
+  - selfhosted.llm.deployment
 options:
-  namespace:
-    description: The engineer's namespace.
-    type: str
-    required: true
-  instance:
-    description: The deployment.
-    type: str
-    required: true
   concurrency:
     description: Numbers of clients at once. 1, 2, 4 and so on up to O(slots) where not given.
     type: list

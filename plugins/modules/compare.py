@@ -19,15 +19,8 @@ extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
   - selfhosted.llm.cluster
+  - selfhosted.llm.deployment
 options:
-  namespace:
-    description: The engineer's namespace.
-    type: str
-    required: true
-  instance:
-    description: The deployment.
-    type: str
-    required: true
   other:
     description: Another deployment of the same engineer.
     type: str

@@ -17,15 +17,8 @@ extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
   - selfhosted.llm.cluster
+  - selfhosted.llm.deployment
 options:
-  namespace:
-    description: The engineer's namespace.
-    type: str
-    required: true
-  instance:
-    description: The deployment.
-    type: str
-    required: true
   key_secret:
     description: Name of the Secret with the API key. The endpoint has none where not given, and E(OPENAI_API_KEY) is C(none).
     type: str

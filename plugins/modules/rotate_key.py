@@ -18,15 +18,8 @@ extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
   - selfhosted.llm.cluster
+  - selfhosted.llm.deployment
 options:
-  namespace:
-    description: The engineer's namespace.
-    type: str
-    required: true
-  instance:
-    description: The deployment.
-    type: str
-    required: true
   timeout:
     description: How long the deployment may take until it is ready again, in seconds.
     type: int

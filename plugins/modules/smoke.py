@@ -19,15 +19,7 @@ extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
   - selfhosted.llm.cluster
-options:
-  namespace:
-    description: The engineer's namespace.
-    type: str
-    required: true
-  instance:
-    description: The deployment.
-    type: str
-    required: true
+  - selfhosted.llm.deployment
 """
 
 EXAMPLES = r"""

@@ -27,6 +27,11 @@ KUBECONFIG = {
     "kubeconfig": {"type": "path", "required": True},
     "context": {"type": "str"},
 }
+# Of what works on one live deployment.
+DEPLOYMENT = {
+    "namespace": {"type": "str", "required": True},
+    "instance": {"type": "str", "required": True},
+}
 
 
 class ClusterAction(ActionBase):

@@ -12,16 +12,13 @@ from ansible.utils.display import Display
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.running import Running
-from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import ClusterAction
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import DEPLOYMENT, ClusterAction
 
 
 class RunningAction(ClusterAction):
     """An action on a deployment that serves. It exists, also in check mode."""
 
-    argument_spec = {
-        "namespace": {"type": "str", "required": True},
-        "instance": {"type": "str", "required": True},
-    }
+    argument_spec = DEPLOYMENT
 
     @contextmanager
     def running(self, args: dict, *names: str) -> Iterator[list[Running]]:
