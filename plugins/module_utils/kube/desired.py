@@ -57,12 +57,12 @@ class NotReady(KubeError):
     """A workload that does not become ready.
 
     Attributes:
-        failed: it would not by waiting either.
+        crashed: its own container ended; else it may only have lacked time, a quota or an image.
     """
 
-    def __init__(self, message: str, failed: bool):
+    def __init__(self, message: str, crashed: bool):
         super().__init__(message)
-        self.failed = failed
+        self.crashed = crashed
 
 
 class NotServing(UserError):
@@ -219,7 +219,7 @@ class DesiredState:
         state = ready.wait(self.kube, change.after, timeout, self.report)
         if not state.done:
             verb = "failed" if state.failed else f"is not ready after {timeout:.0f} s"
-            raise NotReady(f"{change.kind} {change.namespace}/{change.name} {verb}: {state.text}", state.failed)
+            raise NotReady(f"{change.kind} {change.namespace}/{change.name} {verb}: {state.text}", state.crashed)
 
     def _try(self, change: Change, timeout: float | None, trial: Trial) -> dict:
         """Wait for the Deployment and try it; where it fails go back to the state that last worked."""
@@ -232,7 +232,7 @@ class DesiredState:
             answer = trial.prove(change.after)
         except (NotReady, NotServing) as error:
             said = [str(error), trial.keep_evidence(change.after, str(error))]
-            if getattr(error, "failed", True):  # else it may only have lacked time
+            if isinstance(error, NotServing) or error.crashed:
                 self.history.has_failed(self.kube, desired, str(error))
             if former := self.history.former(desired):
                 said.append(self._go_back(former, timeout))

@@ -26,11 +26,13 @@ class State(NamedTuple):
         done: it is complete or ready.
         failed: it will not become ready by waiting.
         text: what it is doing, or why it failed.
+        crashed: it failed because a container of its own ended.
     """
 
     done: bool
     failed: bool
     text: str
+    crashed: bool = False
 
 
 def node_is_ready(node: dict) -> bool:
@@ -113,7 +115,7 @@ def _pods(kube: Kube, live: dict, failed: bool) -> State:
         if reason in HOPELESS or (failed and ended.get("exitCode")):
             said = (ended.get("message") or "").strip() or last_line(kube, pod, container["name"]) or waiting.get("message", "")
             cause = "out of memory" if ended.get("reason") == "OOMKilled" else reason or f"exit code {ended.get('exitCode')}"
-            return State(False, True, f"container {container['name']}: {cause}: {said}".rstrip(": "))
+            return State(False, True, f"container {container['name']}: {cause}: {said}".rstrip(": "), crashed=bool(ended))
         if waiting and reason != "PodInitializing":  # an earlier container tells
             return State(False, failed, f"container {container['name']}: {waiting.get('message') or reason}")
     if live["kind"] == "Job":
