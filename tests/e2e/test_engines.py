@@ -91,18 +91,18 @@ def test_llama_cpp_serves_embeddings_and_may_have_a_page(run, inventory, clean, 
     assert result.status == 0, result.message
     (answer,) = [entry["answer"] for _task, name, entry in result.results if name == host and "answer" in entry]
     assert answer["tokens_per_second"] > 0
-    with endpoint(host, kept(host)[2]) as api:
-        body = {"model": host, "input": "Say hello."}
-        (vector,) = [entry["embedding"] for entry in json.loads(api.request("POST", "/v1/embeddings", body))["data"]]
-        assert len(vector) == 576 and sum(number * number for number in vector) == pytest.approx(1, abs=0.01)
-        assert json.loads(api.request("GET", "/props"))["ui"] is True  # Debian's has no files for it
+    api = endpoint(host, kept(host)[2])
+    body = {"model": host, "input": "Say hello."}
+    (vector,) = [entry["embedding"] for entry in json.loads(api.request("POST", "/v1/embeddings", body))["data"]]
+    assert len(vector) == 576 and sum(number * number for number in vector) == pytest.approx(1, abs=0.01)
+    assert json.loads(api.request("GET", "/props"))["ui"] is True  # Debian's has no files for it
 
 
 def test_without_a_key_there_is_none_anywhere(run, inventory, clean, endpoint, admin):
     host = clean("alice-open")
     result = run("site.yml", inventory("alice", {host: SMOLLM | {"llm_api_key": False}}), SANDBOX)
     assert result.status == 0, result.message
-    with endpoint(host, None) as api:
-        assert api.models() == [host] and json.loads(api.request("GET", "/props"))["ui"] is False
+    api = endpoint(host, None)
+    assert api.models() == [host] and json.loads(api.request("GET", "/props"))["ui"] is False
     secrets = admin.request("GET", BY_NAME["Secret"].path("llm-alice"), query={"labelSelector": f"{INSTANCE}={host}"})["items"]
     assert not secrets
