@@ -44,7 +44,7 @@ def fill(objects: list[dict], live: dict[str, dict]) -> None:
         annotations = {name: value for name, value in _annotations(present).items() if name in (VERSION, HANDED_OUT)}
         keys = []
         if "keys" in _annotations(secret)[GENERATE].split(","):
-            keys = data.get("keys", "").split() or [key, *(_new() for _ in range(SPARES))]
+            keys = data.get("keys", "").split() or [key, *(_new() for _number in range(SPARES))]
         name, colleagues = secret["metadata"]["name"], []
         for other in objects:
             if _annotations(other).get(KEY_OF) == name:
@@ -61,7 +61,7 @@ def fill(objects: list[dict], live: dict[str, dict]) -> None:
 def rotated(secret: dict, colleagues: list[dict]) -> str:
     """Replace all keys of a live Secret and of its colleagues' in place; returns the new version."""
     version = str(int(_annotations(secret).get(VERSION, 1)) + 1)
-    keys = [_new() for _ in range(1 + SPARES)]
+    keys = [_new() for _number in range(1 + SPARES)]
     several = "keys" in secret["data"]
     if len(colleagues) > SPARES:
         raise UserError(f"There are keys for {SPARES} colleagues, not for {len(colleagues)}: take some out of llm_shared_with.")
