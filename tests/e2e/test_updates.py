@@ -107,11 +107,13 @@ def test_updates_and_failures(run, inventory, admin, clean, pods, key, ask, pool
     # A failure: the former state is back, the reason, the logs' place and what was restored are told.
     starved = flag | {"llm_resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "24Mi"}}}
     failing = inventory("alice", {host: starved})
+    reports = Path(environment["SANDBOX_STATE"], "reports")
+    former = set(reports.glob("*"))
     result = run("site.yml", failing, SANDBOX)
     assert result.status != 0
     assert "out of memory" in result.message
     assert f"({MODEL.partition(':')[0]}@" in result.message and "is restored and ready again" in result.message
-    (report,) = Path(environment["SANDBOX_STATE"], "reports").glob(f"{host}-*.txt")
+    (report,) = set(reports.glob(f"{host}-*.txt")) - former
     assert "OOMKilled" in report.read_text() and first_key not in report.read_text() and report.stat().st_mode & 0o777 == 0o600
     report.unlink()
     assert ask(first_key)
@@ -173,7 +175,8 @@ def test_probes_never_kill_a_slow_start(run, inventory, admin, clean):
     """With a hundredth of a core the model loads for longer than an engine that runs may be silent."""
     host = clean(HOST)
     slow = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "10m", "memory": "1Gi"}}
-    one = inventory("alice", {host: CHAT | {"llm_resources": slow, "llm_startup_seconds": 400, "llm_gate": False}})
+    times = {"llm_startup_seconds": 400, "llm_termination_seconds": 1}
+    one = inventory("alice", {host: CHAT | times | {"llm_resources": slow, "llm_gate": False}})
     assert run("site.yml", one, SANDBOX).status == 0
     (pod,) = admin.request("GET", POD.path("llm-alice"), query={"labelSelector": f"{INSTANCE}={host}"})["items"]
     (container,) = pod["status"]["containerStatuses"]
