@@ -64,4 +64,4 @@ def _told(message: str, state: DesiredState) -> str:
     if state.check_mode:
         return message
     done = [str(change) for change in state.changes if change.action != "unchanged"]
-    return f"{message.rstrip('.')}. Written before this: {', '.join(done) or 'nothing'}. Run again to converge."
+    return f"{message.rstrip('.')}. Written before this: {', '.join(done) or 'nothing'}; the next run takes up from there."
