@@ -145,10 +145,10 @@ def test_what_is_wrong_is_a_sentence(file, said):
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value) and len(str(caught.value)) < 200
 
 
-def test_a_hostile_list_takes_neither_memory_nor_time():
+def test_a_hostile_list_takes_no_memory():
     data, _ = gguf_header({"x": ["a"]}, [])
     data = data[: data.index(b"x") + 9] + struct.pack("<Q", 1 << 26)
-    start, read = time.monotonic(), 0
+    read = 0
     parser = gguf.parse(1 << 50)
     wanted = next(parser)
     with pytest.raises(ModelError, match="more than 64 MiB"):
@@ -156,7 +156,7 @@ def test_a_hostile_list_takes_neither_memory_nor_time():
             assert all(count <= 1 << 20 for _, count in wanted)
             read += sum(count for _, count in wanted)
             wanted = parser.send([data.ljust(count, b"\0") if first == 0 else bytes(count) for first, count in wanted])
-    assert read < 66 << 20 and time.monotonic() - start < 10
+    assert read < 66 << 20
 
 
 EXTREMES = [0, 1, 0x7F, 0xFF, 0x100, (1 << 31) - 1, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]

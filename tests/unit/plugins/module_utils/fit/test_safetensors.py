@@ -6,7 +6,6 @@ import json
 import random
 import re
 import struct
-import time
 from functools import cache
 from pathlib import Path
 
@@ -203,7 +202,7 @@ def test_the_quantisation_is_what_config_json_says(said, quantisation):
 def test_ten_thousand_mutated_models_are_a_model_or_a_sentence():
     dice = random.Random(7)
     originals = [(*checkpoint(name, 1), *safetensors_header(checkpoint(name, 1)[1])) for name in ("gpt-oss-20b", "gemma-3-4b")]
-    told, read_as_models, start = set(), 0, time.monotonic()
+    told, read_as_models = set(), 0
     for number in range(10_000):
         config, tensors, data, size = originals[number // 4 % 2]
         header, settings, described = data, config, tensors
@@ -228,4 +227,4 @@ def test_ten_thousand_mutated_models_are_a_model_or_a_sentence():
             safetensors.as_gguf(model, dice.choice(MAKES))
         except ModelError as error:
             told.add(str(error).partition("'")[0])
-    assert time.monotonic() - start < 60 and read_as_models > 500 and len(told) > 20
+    assert read_as_models > 500 and len(told) > 20
