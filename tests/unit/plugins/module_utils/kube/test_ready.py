@@ -52,7 +52,7 @@ def test_an_old_or_partial_status_is_not_done(status):
 
 def test_a_pod_that_no_node_takes_says_why_and_may_still_come():
     waiting = pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "Insufficient nvidia.com/gpu"}])
-    assert ready.state(Cluster(waiting), deployment()) == (False, False, "no node takes the pod: Insufficient nvidia.com/gpu")
+    assert ready.state(Cluster(waiting), deployment()) == (False, False, "no node takes the pod: Insufficient nvidia.com/gpu", False)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_a_pod_that_no_node_takes_says_why_and_may_still_come():
     ],
 )
 def test_a_hopeless_container_fails_with_its_last_words(reason, text):
-    assert ready.state(Cluster(container({"waiting": {"reason": reason}})), deployment()) == (False, True, text)
+    assert ready.state(Cluster(container({"waiting": {"reason": reason}})), deployment()) == (False, True, text, False)
 
 
 @pytest.mark.parametrize("status", [{"observedGeneration": 1}, {"updatedReplicas": 0}])
 def test_pods_of_a_former_state_do_not_fail_the_present_one(status):
     crashed = container({"waiting": {"reason": "CrashLoopBackOff"}})
-    assert ready.state(Cluster(crashed), deployment(**status)) == (False, False, "waiting for a pod")
+    assert ready.state(Cluster(crashed), deployment(**status)) == (False, False, "waiting for a pod", False)
 
 
 def test_out_of_memory_is_named():
@@ -80,7 +80,7 @@ def test_out_of_memory_is_named():
 
 def test_a_refused_pod_fails_with_the_quota():
     refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
-    assert ready.state(Cluster(), deployment(conditions=[refused])) == (False, True, "no pod is allowed: exceeded quota")
+    assert ready.state(Cluster(), deployment(conditions=[refused])) == (False, True, "no pod is allowed: exceeded quota", False)
 
 
 def test_jobs_end_complete_or_failed():
@@ -88,7 +88,7 @@ def test_jobs_end_complete_or_failed():
     assert ready.state(Cluster(), job).done
     failed = job | {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}
     ended = container({"terminated": {"exitCode": 3, "message": "no space left"}})
-    assert ready.state(Cluster(ended), failed) == (False, True, "container server: exit code 3: no space left")
+    assert ready.state(Cluster(ended), failed) == (False, True, "container server: exit code 3: no space left", True)
 
 
 def test_a_running_job_reports_its_last_line():
