@@ -31,7 +31,7 @@ class ActionModule(RunningAction):
                 say([f"{host}: would ask {len(questions)} questions:", *(f"  {question.route}, {question.how}" for question in questions)])
                 return {"changed": False, "answers": []}
             rows = [_row(question, deployment) for question in questions]
-        say([f"{host}: {deployment.engine}", *table(rows)])
+        say([f"{host}: {deployment.engine}", *table([{name.replace("_", " "): value for name, value in row.items()} for row in rows])])
         wrong = [f"{row['route']}, {row['how']}: {row['result']}" for row in rows if row["result"] not in ("ok", "refused")]
         if wrong:
             raise UserError(f"{host}: {len(wrong)} of {len(rows)} questions went wrong: {'; '.join(wrong)}.")
@@ -102,6 +102,6 @@ def _row(question: Question, deployment: Running) -> dict[str, str]:
         "route": question.route,
         "how": question.how,
         "result": result,
-        "first token": f"{answer.first_token:.2f} s" if answer and answer.first_token else "-",
-        "tokens/s": f"{answer.tokens_per_second:.1f}" if answer else "-",
+        "first_token": f"{answer.first_token:.2f} s" if answer and answer.first_token else "-",
+        "tokens_per_second": f"{answer.tokens_per_second:.1f}" if answer else "-",
     }

@@ -46,10 +46,10 @@ answers:
     result:
       description: C(ok), C(refused), or what was wrong.
       type: str
-    first token:
+    first_token:
       description: Time to the first token of a stream, else C(-).
       type: str
-    tokens/s:
+    tokens_per_second:
       description: Tokens per second, of a stream after the first, else C(-).
       type: str
 """

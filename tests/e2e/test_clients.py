@@ -43,7 +43,7 @@ def test_smoke_asks_on_every_route_and_writes_nothing(run, objects):
     answers = {(row["route"], row["how"]): row for row in result_of(result)["answers"]}
     for route in ("/v1/chat/completions", "/v1/completions", "/completion"):
         assert answers[(route, "at once")]["result"] == answers[(route, "streamed")]["result"] == "ok"
-        assert float(answers[(route, "streamed")]["tokens/s"]) > 0 and answers[(route, "streamed")]["first token"].endswith(" s")
+        assert float(answers[(route, "streamed")]["tokens_per_second"]) > 0 and answers[(route, "streamed")]["first_token"].endswith(" s")
         assert answers[(route, "with a wrong key")]["result"] == "refused"
     assert answers[("/v1/models", "at once")]["result"] == "ok"
 

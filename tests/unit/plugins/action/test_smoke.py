@@ -87,4 +87,4 @@ def test_the_models_name_is_the_deployments():
 
 def test_a_row_tells_how_fast():
     row = smoke._row(smoke.Question("/v1/completions", "streamed", lambda _endpoint: ANSWER), deployment("vllm"))
-    assert (row["first token"], row["tokens/s"]) == ("0.10 s", "5.0")
+    assert (row["first_token"], row["tokens_per_second"]) == ("0.10 s", "5.0")
