@@ -45,14 +45,14 @@ class ActionModule(ClusterAction):
 def _present(kube: Kube, namespace: str, name: str) -> tuple[dict, list[dict], dict]:
     """The Secret with the keys, those of colleagues, and the Deployment."""
     found = read_owned(kube, namespace, {MANAGED_BY: MANAGER, INSTANCE: name}, (BY_NAME["Secret"], BY_NAME["Deployment"]))
-    own = [obj for obj in found if keys.GENERATE in obj["metadata"].get("annotations", {})]
+    own = keys.own(found)
     colleagues = [obj for obj in found if keys.KEY_OF in obj["metadata"].get("annotations", {})]
     deployments = [obj for obj in found if obj["kind"] == "Deployment"]
     if not deployments:
         raise UserError(f"{name} is not deployed: run playbooks/deploy.yml.")
     if not own:
         raise UserError(f"{name} has no API key (llm_api_key is false).")
-    return own[0], colleagues, deployments[0]
+    return own, colleagues, deployments[0]
 
 
 def _patch(kube: Kube, obj: dict, patch: dict) -> dict:

@@ -126,8 +126,8 @@ class Ward:
         """Ask the endpoint of an engine that is up nothing, with its key, which engines look at first."""
         if not evidence.ready:
             return None
-        secrets = read_owned(self.kube, self.namespace, {INSTANCE: evidence.host}, (BY_NAME["Secret"],))
-        key = next((keys.read(secret) for secret in secrets if keys.GENERATE in secret["metadata"].get("annotations", {})), None)
+        secret = keys.own(read_owned(self.kube, self.namespace, {INSTANCE: evidence.host}, (BY_NAME["Secret"],)))
+        key = keys.read(secret) if secret else None
         pod, port = evidence.pod["metadata"]["name"], evidence.spec["ports"][0]["containerPort"]
         try:
             endpoint = Endpoint(lambda: open_socket(self.kube, self.namespace, pod, port), evidence.host, key)

@@ -74,6 +74,11 @@ def rotated(secret: dict, colleagues: list[dict]) -> str:
     return version
 
 
+def own(objects: list[dict]) -> dict:
+    """The Secret with a deployment's own keys among its live objects; empty where it has none."""
+    return next((obj for obj in objects if GENERATE in _annotations(obj)), {})
+
+
 def read(secret: dict) -> str:
     """The owner's key in a live Secret."""
     return _text(secret["data"]["key"])

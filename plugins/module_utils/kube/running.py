@@ -41,8 +41,8 @@ class Running:
         self.live = deployments[0]
         if not self.live["spec"]["replicas"]:
             raise UserError(f"{name} is stopped: set llm_replicas to 1, and run site.yml.")
-        own = [obj for obj in found if keys.GENERATE in obj["metadata"].get("annotations", {})]
-        self.key = keys.read(own[0]) if own else None
+        secret = keys.own(found)
+        self.key = keys.read(secret) if secret else None
         self.kube, self.namespace, self.name = kube, namespace, name
         self._pod = ready_pod(kube, namespace, {INSTANCE: name})
 
