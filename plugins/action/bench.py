@@ -10,11 +10,10 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import chart, measure
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
-from ansible_collections.selfhosted.llm.plugins.module_utils.files import write_atomically
+from ansible_collections.selfhosted.llm.plugins.module_utils.files import now, write_atomically
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube import llama_bench
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.running import Running
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import Progress
@@ -49,7 +48,7 @@ class ActionModule(RunningAction):
         runs = measure.history(path)  # what cannot be read is said before minutes are spent
         with self.running(args, args["instance"]) as (deployment,):
             run = {
-                "made": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "made": now(),
                 "kind": "raw" if args["raw"] else "load",
                 **deployment.facts(),
                 "setting": {name: args[name] for name in ("prompt_tokens", "answer_tokens")},

@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from datetime import UTC, datetime
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import measure
 from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
-from ansible_collections.selfhosted.llm.plugins.module_utils.files import write_atomically
+from ansible_collections.selfhosted.llm.plugins.module_utils.files import now, write_atomically
 from ansible_collections.selfhosted.llm.plugins.module_utils.inventory_rules import engineer_of
 from ansible_collections.selfhosted.llm.plugins.module_utils.openai import CHAT, Endpoint
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.running import RunningAction, say
@@ -45,7 +44,7 @@ class ActionModule(RunningAction):
                 endpoint.chat()  # what only the first request of a new pod waits for is not measured
             asked = [_ask(endpoints, prompt, args["answer_tokens"]) for prompt in args["prompts"]]
         comparison = {
-            "made": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "made": now(),
             "deployments": [deployment.facts() for deployment in deployments],
             "agreement": _agreement(asked),
             "prompts": asked,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import UTC, datetime
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -16,7 +15,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.doctor.causes import diagnose
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
-from ansible_collections.selfhosted.llm.plugins.module_utils.files import write_atomically
+from ansible_collections.selfhosted.llm.plugins.module_utils.files import now, write_atomically
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.examine import Patient, Ward
 from ansible_collections.selfhosted.llm.plugins.module_utils.platform import read_record
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.fleet import Engineer, engineers
@@ -44,7 +43,7 @@ class ActionModule(ActionBase):
         for line in _lines(findings):
             Display().display(line)
         if args["data"]:
-            report = {"made": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "deployments": findings}
+            report = {"made": now(), "deployments": findings}
             write_atomically(os.path.expanduser(args["data"]), json.dumps(report, indent=1) + "\n", 0o644)
         if ill := [f"{finding['deployment']} ({finding['cause']})" for finding in findings if not finding["well"]]:
             raise AnsibleActionFail(f"Not all deployments are well: {', '.join(ill)}. The lines above say why.")

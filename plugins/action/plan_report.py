@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 import os
 from collections import defaultdict
-from datetime import UTC, datetime
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.selfhosted.llm.plugins.module_utils import report
-from ansible_collections.selfhosted.llm.plugins.module_utils.files import write_atomically
+from ansible_collections.selfhosted.llm.plugins.module_utils.files import now, write_atomically
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.table import table
 
 HOURS = 730  # of a month
@@ -54,7 +53,7 @@ def _plan(planned: dict, changes: dict[str, list[str]]) -> dict:
     for host, deployment in planned["deployments"].items():
         engineers[deployment["engineer"]].append(_entry(host, deployment, changes[host]))
     return {
-        "made": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "made": now(),
         "platform": planned["platform"],
         "prices": True,
         "engineers": [{"name": name, "deployments": mine} | _sums(mine) for name, mine in sorted(engineers.items())],

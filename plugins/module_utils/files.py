@@ -1,12 +1,13 @@
 # Copyright: (c) 2026, selfhosted.llm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Write files whole or not at all."""
+"""Write files whole or not at all, and say when they were made."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from datetime import UTC, datetime
 
 
 def write_private(path: str, text: str) -> None:
@@ -27,3 +28,8 @@ def write_atomically(path: str, text: str, mode: int) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def now() -> str:
+    """The time, as files of this collection tell when they were made (UTC, ISO 8601)."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -45,11 +45,11 @@ def standin(monkeypatch):
 
 
 @pytest.fixture
-def ask(standin):
-    """Start a stand-in as its role does, and ask it: ask("tgi")(path, body, key) -> status, text."""
+def serve(standin):
+    """Start a stand-in as its role does: serve("tgi") -> its address."""
     with contextlib.ExitStack() as stack:
 
-        def start(engine: str):
+        def serve(engine: str) -> tuple[str, int]:
             module = standin(engine)
             handler = module.Handler
             handler.settings = module.settings(ARGUMENTS if engine == "vllm" else [], VLLM if engine == "vllm" else TGI)
@@ -59,16 +59,27 @@ def ask(standin):
             threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
+            return server.server_address
 
-            def ask(path: str, body: dict | None = None, key: str = "Bearer Key") -> tuple[int, str]:
-                client = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-                client.request("POST" if body else "GET", path, json.dumps(body) if body else None, {"Authorization": key})
-                response = client.getresponse()
-                return response.status, response.read().decode()
+        yield serve
 
-            return ask
 
-        yield start
+@pytest.fixture
+def ask(serve):
+    """Start a stand-in, and ask it: ask("tgi")(path, body, key) -> status, text."""
+
+    def start(engine: str):
+        address = serve(engine)
+
+        def ask(path: str, body: dict | None = None, key: str = "Bearer Key") -> tuple[int, str]:
+            client = http.client.HTTPConnection(*address, timeout=10)
+            client.request("POST" if body else "GET", path, json.dumps(body) if body else None, {"Authorization": key})
+            response = client.getresponse()
+            return response.status, response.read().decode()
+
+        return ask
+
+    return start
 
 
 @pytest.mark.parametrize(
