@@ -28,7 +28,7 @@ from .apply import (
 )
 from .client import Kube, KubeError
 from .history import History, name_of
-from .kinds import BY_NAME, KINDS, OWNED
+from .kinds import BY_NAME, KINDS
 
 ORDER = {kind.name: index for index, kind in enumerate(KINDS)}
 
@@ -115,7 +115,8 @@ class DesiredState:
         serves. Without a timeout nothing is waited for, and nothing tried.
 
         Args:
-            prune: this owner has a history, a Deployment, and objects of its namespace that are deleted where not wanted.
+            prune: this owner's objects that are not wanted are deleted: of an engineer's deployment those in its namespace, of the
+                platform's parts all. Volumes and namespaces stay.
             retry_failed: apply a Deployment that failed before.
 
         Returns:
@@ -130,7 +131,9 @@ class DesiredState:
                 for obj in self.objects
             ]
             return {}
-        owned = self._recall(retry_failed) if prune else {}
+        owned = self._recall() if prune else self._keys()
+        if prune and self.owner.engineer and not retry_failed:
+            self._refuse_failed(owned)
         keys.fill(self.objects, owned)
         self._end_strays(owned, timeout)
         for obj in self.objects:
@@ -141,12 +144,12 @@ class DesiredState:
                 self._wait(self.changes[-1], timeout)
         answer = {}
         for change in list(self.changes):
-            if change.kind == "Deployment" and prune:
+            if change.kind == "Deployment" and prune and self.owner.engineer:
                 answer = self._try(change, timeout, trial or Trial())
-            elif change.kind in ("Deployment", "DaemonSet"):
+            elif change.kind in ("Deployment", "StatefulSet", "DaemonSet"):
                 self._wait(change, timeout)
         for live in sorted(owned.values(), key=lambda obj: -ORDER[obj["kind"]]):
-            if live["kind"] != "PersistentVolumeClaim":  # volumes go only when named
+            if live["kind"] not in ("PersistentVolumeClaim", "Namespace"):  # they go only when named
                 self.changes.append(delete_object(self.kube, live, self.check_mode))
         return answer
 
@@ -160,34 +163,39 @@ class DesiredState:
             while not self.check_mode and time.monotonic() < end and read(self.kube, live):
                 time.sleep(0.5)
 
-    def _recall(self, retry_failed: bool) -> dict[str, dict]:
-        """What this owner has on the cluster, by path; its history becomes one of its objects.
+    def _recall(self) -> dict[str, dict]:
+        """What this owner has on the cluster, by path; the record of it becomes one of its objects.
 
-        Kinds that few deployments have are sought only where this one wants or once had them, as its history tells.
+        Kinds that few owners have are sought only where this one wants or once had them, as its record tells.
         """
-        found = read_owned(self.kube, self.owner.namespace, self.owner.labels, tuple(kind for kind in OWNED if not kind.optional))
-        owned = {path_of(obj): obj for obj in found}
+        namespace = self.owner.namespace if self.owner.engineer else None
         record = self._owned({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name_of(self.owner.instance)}})
-        live = owned.get(path_of(record), {})
+        found = read_owned(self.kube, namespace, self.owner.labels, tuple(kind for kind in KINDS if kind.common))
+        owned = {path_of(obj): obj for obj in found}
+        self.history = History(owned.get(path_of(record), {}))
         wanted = {obj["kind"] for obj in self.objects}
-        had = live.get("data", {}).get("kinds", "").split()
-        optional = [kind for kind in OWNED if kind.optional and kind.name in wanted.union(had)]
-        record["data"] = {"kinds": " ".join(kind.name for kind in optional)}
+        seldom = [kind for kind in KINDS if not kind.common and kind.name in wanted.union(self.history.kinds)]
+        record["data"] = {"kinds": " ".join(kind.name for kind in seldom)}
         self.objects.append(record)
         self._sort()
-        for kind in optional:
+        for kind in seldom:
             try:
-                owned |= {path_of(obj): obj for obj in read_owned(self.kube, self.owner.namespace, self.owner.labels, (kind,))}
+                owned |= {path_of(obj): obj for obj in read_owned(self.kube, namespace, self.owner.labels, (kind,))}
             except KubeError as error:
                 if error.status != 404:
                     raise
                 if kind.name in wanted:
                     raise KubeError(f"The cluster has no {kind.name} ({kind.api}): what defines it must be installed first.") from None
-        self.history = History(live)
-        for obj in self.objects:
-            if obj["kind"] == "Deployment" and not retry_failed and not is_applied(obj, owned.get(path_of(obj), {})):
-                self.history.refuse(obj)
         return owned
+
+    def _keys(self) -> dict[str, dict]:
+        """The live Secrets, by path, of those in which keys are made."""
+        return {path_of(obj): live for obj in self.objects if keys.are_made_in(obj) and (live := read(self.kube, obj))}
+
+    def _refuse_failed(self, owned: dict[str, dict]) -> None:
+        for obj in self.objects:
+            if obj["kind"] == "Deployment" and not is_applied(obj, owned.get(path_of(obj), {})):
+                self.history.refuse(obj)
 
     def _owned(self, obj: dict) -> dict:
         obj = copy.deepcopy(obj)

@@ -37,6 +37,7 @@ class History:
         passed: the Deployment that last worked, as it was applied; empty where none has.
         failed: the fingerprint of a Deployment that failed since then; empty where none has.
         reason: why it failed.
+        kinds: names of the seldom kinds of objects that there were.
     """
 
     def __init__(self, live: dict):
@@ -44,6 +45,7 @@ class History:
         self.passed: dict = json.loads(data.get("passed", "{}"))
         self.failed = data.get("failed", "")
         self.reason = data.get("reason", "")
+        self.kinds = data.get("kinds", "").split()
 
     def refuse(self, deployment: dict) -> None:
         """Raise a UserError where this very Deployment failed before."""

@@ -17,7 +17,8 @@ from .apply import path_of
 
 # On a Secret: which of its data are made here, ``key``, or ``key,keys`` for an engine that takes several.
 GENERATE = "selfhosted.llm/generate"
-# On a colleague's Secret: the Secret whose key it passes on.
+# On a colleague's Secret, and on one for Prometheus: the Secret whose key it passes on, in the item that is empty. Of another namespace,
+# it is namespace/name.
 KEY_OF = "selfhosted.llm/key-of"
 # On a Secret and on the pods that read it: differs after each rotation.
 VERSION = "selfhosted.llm/key-version"
@@ -25,6 +26,11 @@ VERSION = "selfhosted.llm/key-version"
 HANDED_OUT = "selfhosted.llm/handed-out"
 SPARES = 8
 COLLEAGUES_KEY = "OPENAI_API_KEY"
+
+
+def are_made_in(obj: dict) -> bool:
+    """Whether an object is a Secret into which ``fill`` puts keys."""
+    return not {GENERATE, KEY_OF}.isdisjoint(_annotations(obj))
 
 
 def fill(objects: list[dict], live: dict[str, dict]) -> None:
@@ -47,7 +53,7 @@ def fill(objects: list[dict], live: dict[str, dict]) -> None:
             keys = data.get("keys", "").split() or [key, *(_new() for _number in range(SPARES))]
         name, colleagues = secret["metadata"]["name"], []
         for other in objects:
-            if _annotations(other).get(KEY_OF) == name:
+            if _annotations(other).get(KEY_OF) in (name, f"{secret['metadata'].get('namespace')}/{name}"):
                 colleagues.append(_colleague(other, live.get(path_of(other), {}), key, keys, annotations))
         given = int(annotations.get(HANDED_OUT, 0))
         keys = [value if place == 0 or place > given or value in colleagues else _new() for place, value in enumerate(keys)]
@@ -85,8 +91,9 @@ def read(secret: dict) -> str:
 
 
 def _colleague(obj: dict, present: dict, key: str, keys: list[str], annotations: dict[str, str]) -> str:
-    """Fill in a colleague's Secret; returns the key in it."""
-    mine = _text(present.get("data", {}).get(COLLEAGUES_KEY, ""))
+    """Fill in the Secret of a colleague, or Prometheus' copy; returns the key in it."""
+    item = next(name for name, value in obj["data"].items() if not value)
+    mine = _text(present.get("data", {}).get(item, ""))
     if mine not in (keys[1:] or [key]):
         mine = key
         if keys:
@@ -97,7 +104,7 @@ def _colleague(obj: dict, present: dict, key: str, keys: list[str], annotations:
                     "Run playbooks/rotate_key.yml, which makes new ones, and then this again."
                 )
             annotations[HANDED_OUT], mine = str(given), keys[given]
-    obj["data"][COLLEAGUES_KEY] = _encoded(mine)
+    obj["data"][item] = _encoded(mine)
     return mine
 
 

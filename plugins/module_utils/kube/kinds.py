@@ -18,7 +18,7 @@ class Kind(NamedTuple):
         namespaced: whether objects live in a namespace.
         owned: whether an engineer's deployment may own objects of this kind. Such objects are sought by label,
             pruned when no longer wanted, and the engineer gets the right to write them.
-        optional: such objects are only sought of deployments that want them or once had them.
+        optional: few deployments own such objects.
     """
 
     api: str
@@ -27,6 +27,11 @@ class Kind(NamedTuple):
     namespaced: bool = True
     owned: bool = False
     optional: bool = False
+
+    @property
+    def common(self) -> bool:
+        """Whether any owner may have such objects; the others are sought only of owners that want them or once had them."""
+        return self.owned and not self.optional
 
     @property
     def group(self) -> str:
@@ -46,6 +51,8 @@ class Kind(NamedTuple):
 # is the first, which records what optional kinds there are.
 KINDS = (
     Kind("v1", "Namespace", "namespaces", namespaced=False),
+    Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False),
+    Kind("node.k8s.io/v1", "RuntimeClass", "runtimeclasses", namespaced=False),
     Kind("v1", "ResourceQuota", "resourcequotas"),
     Kind("v1", "ServiceAccount", "serviceaccounts"),
     Kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", "validatingadmissionpolicies", namespaced=False),
@@ -63,7 +70,11 @@ KINDS = (
     Kind("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes", owned=True, optional=True),
     Kind("batch/v1", "Job", "jobs", owned=True),
     Kind("apps/v1", "DaemonSet", "daemonsets"),
+    Kind("apps/v1", "StatefulSet", "statefulsets"),
     Kind("apps/v1", "Deployment", "deployments", owned=True),
+    Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
+    Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
+    Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
 )
 # Read, never written.
 POD = Kind("v1", "Pod", "pods")

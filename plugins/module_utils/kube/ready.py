@@ -52,7 +52,7 @@ def has_ended(job: dict, how: str) -> bool:
 
 
 def wait(kube: Kube, live: dict, timeout: float, report: Callable[[str, float], None]) -> State:
-    """Wait for a live Deployment, DaemonSet or Job; ``report`` gets the text and elapsed seconds about once a second.
+    """Wait for a live Deployment, StatefulSet, DaemonSet or Job; ``report`` gets the text and elapsed seconds about once a second.
 
     Returns the last state: done, failed, or neither after ``timeout`` seconds.
     """
@@ -68,7 +68,7 @@ def wait(kube: Kube, live: dict, timeout: float, report: Callable[[str, float], 
 
 
 def state(kube: Kube, live: dict) -> State:
-    """What the status of a live Deployment, DaemonSet or Job, and that of its pods, says."""
+    """What the status of a live Deployment, StatefulSet, DaemonSet or Job, and that of its pods, says."""
     status, spec = live.get("status", {}), live["spec"]
     conditions = {entry["type"]: entry for entry in status.get("conditions", ()) if entry["status"] == "True"}
     current = status.get("observedGeneration", 0) >= live["metadata"].get("generation", 0)

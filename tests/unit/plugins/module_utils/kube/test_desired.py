@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube import desired
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube import desired, keys
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE, MANAGED_BY, MANAGER, path_of
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import KINDS, OWNED, engineer_rules
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, KINDS, OWNED, engineer_rules
 
 OWNER = desired.Owner("alice-chat", "alice", "llm-alice")
 
@@ -90,3 +91,52 @@ def test_engineers_may_write_exactly_what_a_deployment_owns():
     }
     assert writable == {kind.plural for kind in OWNED}
     assert {kind.plural for kind in KINDS} > writable
+
+
+class Cluster:
+    """A cluster in memory that lists by label, whatever the namespace, and takes every patch."""
+
+    def __init__(self, *objects: dict):
+        self.objects = {path_of(obj): obj for obj in objects}
+
+    def request(self, method, path, body=None, query=None, _sort=None):
+        if method == "PATCH":
+            self.objects[path] = body
+            return body
+        if method == "DELETE":
+            return self.objects.pop(path)
+        if path in self.objects:
+            return self.objects[path]
+        kind = next((kind for kind in KINDS if kind.path() == path), None)
+        if kind is None:
+            raise KubeError("not found", 404)
+        selector = set((query or {}).get("labelSelector", "").split(","))
+        labelled = [obj for obj in self.objects.values() if obj["kind"] == kind.name]
+        return {"items": [obj for obj in labelled if selector <= {"=".join(entry) for entry in obj["metadata"]["labels"].items()}]}
+
+
+def platforms(kind: str, name: str, namespace: str | None = None, instance: str = "parts") -> dict:
+    labels = {MANAGED_BY: MANAGER, INSTANCE: instance}
+    metadata = {"name": name, "labels": labels} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": BY_NAME[kind].api, "kind": kind, "metadata": metadata}
+
+
+def test_a_part_of_the_platform_that_is_turned_off_goes_with_all_its_kinds_wherever_they_are():
+    record = platforms("ConfigMap", "parts-state", "here") | {"data": {"kinds": "ClusterRole PodMonitor Namespace"}}
+    gone = [platforms("ClusterRole", "reader"), platforms("PodMonitor", "engines", "llm-alice"), platforms("Secret", "key", "llm-alice")]
+    stays = [platforms("Namespace", "here"), platforms("PersistentVolumeClaim", "data", "here"), platforms("ClusterRole", "x", None, "y")]
+    cluster = Cluster(record, *gone, *stays)
+    wanted = desired.DesiredState(cluster, desired.Owner("parts", None, "here"), [platforms("Service", "s")], False, print)
+    wanted.apply(prune=True, timeout=None)
+    assert [change.name for change in wanted.changes if change.action == "deleted"] == ["engines", "key", "reader"]
+    assert {obj["metadata"]["name"] for obj in cluster.objects.values()} == {"parts-state", "here", "data", "x", "s"}
+
+
+def test_keys_are_kept_where_nothing_is_pruned():
+    key = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "k", "annotations": {keys.GENERATE: "key"}}}
+    cluster, owner = Cluster(), desired.Owner("parts", None, "here")
+    desired.DesiredState(cluster, owner, [key], False, print).apply(prune=False, timeout=None)
+    (first,) = cluster.objects.values()
+    desired.DesiredState(cluster, owner, [key], False, print).apply(prune=False, timeout=None)
+    assert list(cluster.objects.values()) == [first]
+    assert keys.read(first)

@@ -21,7 +21,7 @@ def own(generate: str = "key,keys") -> dict:
 
 
 def colleague(name: str) -> dict:
-    return secret(f"chat-for-{name}", **{keys.KEY_OF: "chat-api-key"}) | {"data": {}}
+    return secret(f"chat-for-{name}", **{keys.KEY_OF: "chat-api-key"}) | {"data": {keys.COLLEAGUES_KEY: ""}}
 
 
 def deployment() -> dict:
