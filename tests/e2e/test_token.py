@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,13 @@ def test_the_same_token_changes_nothing(rotate, secret):
     result = rotate(TOKEN)
     assert not result.changed and secret() == before
     assert report(result) == ["alice: the Secret llm-alice/hf-token holds this token already, nothing was changed"]
+
+
+def test_when_a_token_ends_is_said_beside_it_and_no_longer_when_one_comes_that_does_not(rotate, admin):
+    def ends() -> str:
+        return admin.request("GET", BY_NAME["ConfigMap"].path("llm-alice", "hf-token")).get("data", {}).get("ends", "")
+
+    assert rotate("token-expiring").status == 0
+    assert datetime.fromisoformat(ends()) > datetime.now(UTC)
+    assert not rotate("token-expiring").changed
+    assert rotate(TOKEN).status == 0 and ends() == ""
