@@ -33,6 +33,7 @@ class ActionModule(ClusterAction):
                 "task": {"type": "str", "default": "chat", "choices": ["chat", "embedding"]},
                 "floor": {"type": "float", "default": 0.0},
                 "gpu_layers": {"type": "str", "default": "0"},
+                "gpu_mib": {"type": "int", "default": 0},
             },
         },
         "retry_failed": {"type": "bool", "default": False},

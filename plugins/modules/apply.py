@@ -86,6 +86,12 @@ options:
         description: Layers that must be on the GPU by the engine's log, a number or V(all). V(0) looks for none.
         type: str
         default: '0'
+      gpu_mib:
+        description:
+          - Memory in MiB that must be in use on the pod's cards, as the platform's Prometheus knows it, what others use of them included.
+            Where it knows nothing, and with V(0), nothing is asked.
+        type: int
+        default: 0
   retry_failed:
     description: Apply a Deployment although this very state of it failed before.
     type: bool

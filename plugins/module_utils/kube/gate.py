@@ -18,6 +18,7 @@ from .client import APPLY_PATCH, Kube
 from .desired import NotServing, Owner, Trial
 from .examine import Patient, Ward
 from .forward import open_socket, ready_pod
+from .gpu_memory import used_mib
 from .history import MANAGER, fingerprint
 from .kinds import BY_NAME, POD
 
@@ -98,6 +99,8 @@ class Gate(Trial):
             )
         if self.options["gpu_layers"] != "0":
             self._check_layers(pod)
+        if self.options["gpu_mib"]:
+            self._check_memory(pod)
         return answer
 
     def _check_layers(self, pod: str) -> None:
@@ -108,6 +111,15 @@ class Gate(Trial):
             says = "its log tells of no layers on the GPU"
         if says:
             raise NotServing(f"{self.owner.instance} reserves a GPU, but computes on the CPU (llama_cpp_gpu_layers is {wanted}): {says}.")
+
+    def _check_memory(self, pod: str) -> None:
+        """Make sure that the pod's cards hold as much as its weights take, where that is known."""
+        used = used_mib(self.kube, self.owner.engineer, pod, self.options["gpu_mib"])
+        if used is not None and used < self.options["gpu_mib"]:
+            raise NotServing(
+                f"{self.owner.instance} reserves a GPU, but does not use its memory: {used} MiB are in use on its cards, where its weights "
+                f"alone take {self.options['gpu_mib']} MiB."
+            )
 
     def keep_evidence(self, deployment: dict, reason: str) -> str:
         hidden = [self._key] if self._key else []

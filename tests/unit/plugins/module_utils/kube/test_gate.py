@@ -12,7 +12,15 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.kube import gate
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.desired import NotServing, Owner
 from ansible_collections.selfhosted.llm.plugins.module_utils.openai import Answer, EndpointError
 
-OPTIONS = {"engine": "llama_cpp", "port": 8080, "key_secret": "chat-api-key", "task": "chat", "floor": 5.0, "gpu_layers": "all"}
+OPTIONS = {
+    "engine": "llama_cpp",
+    "port": 8080,
+    "key_secret": "chat-api-key",
+    "task": "chat",
+    "floor": 5.0,
+    "gpu_layers": "all",
+    "gpu_mib": 4000,
+}
 
 ANSWER = Answer("Hello.", 1.234, 20.0)
 
@@ -69,7 +77,8 @@ def asked(monkeypatch):
     """Puts a deployment to the test; returns the cluster and what was answered."""
     monkeypatch.setattr(gate, "ready_pod", lambda *_: "chat-1")
 
-    def asked(log: str = "offloaded 33/33 layers to GPU", serving: dict | None = None, **options):
+    def asked(log: str = "offloaded 33/33 layers to GPU", serving: dict | None = None, used: int | None = 4100, **options):
+        monkeypatch.setattr(gate, "used_mib", lambda _kube, engineer, pod, _least: used if (engineer, pod) == ("alice", "chat-1") else 0)
         cluster = Cluster(log)
         monkeypatch.setattr(gate, "Endpoint", type("Changed", (Serving,), serving or {}))
         proof = gate.Gate(cluster, Owner("chat", "alice", "n"), OPTIONS | options, "")
@@ -113,3 +122,13 @@ def test_fewer_layers_are_enough_where_fewer_are_asked_for_and_none_are_sought_w
 
 def test_an_embedding_model_is_asked_for_an_embedding(asked):
     assert asked(serving={"error": "no chat"}, task="embedding")[1]["tokens_per_second"] == 300.0
+
+
+def test_weights_that_are_not_in_the_memory_of_the_cards_are_told(asked):
+    with pytest.raises(NotServing, match="3000 MiB are in use on its cards, where its weights alone take 4000 MiB"):
+        asked(used=3000)
+
+
+def test_memory_that_nobody_knows_of_or_asks_for_is_no_failure(asked):
+    asked(used=None)
+    asked(used=3000, gpu_mib=0)
