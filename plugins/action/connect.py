@@ -15,11 +15,8 @@ from ansible.utils.display import Display
 
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.files import write_private
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube import keys
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.forward import open_socket, ready_pod
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.running import Running
 from ansible_collections.selfhosted.llm.plugins.plugin_utils.action import DEPLOYMENT, ClusterAction
 
 
@@ -27,8 +24,6 @@ class ActionModule(ClusterAction):
     """Forward a local port to a deployment and write the file that an OpenAI client needs, until interrupted."""
 
     argument_spec = DEPLOYMENT | {
-        "key_secret": {"type": "str", "no_log": False},
-        "pod_port": {"type": "int", "required": True},
         "local_port": {"type": "int", "default": 0},
         "dest": {"type": "path", "required": True},
         "seconds": {"type": "int"},
@@ -40,10 +35,7 @@ class ActionModule(ClusterAction):
             Display().display(f"  {host}: would write {file} and forward a port to it.")
             return {"changed": False}
         with self.cluster(args) as kube:
-            key = "none"  # clients insist on one
-            if args["key_secret"]:
-                key = keys.read(kube.request("GET", BY_NAME["Secret"].path(args["namespace"], args["key_secret"])))
-            ready_pod(kube, args["namespace"], {INSTANCE: args["instance"]})  # a sentence now rather than a refused connection later
+            running = Running(kube, args["namespace"], args["instance"])  # a sentence now rather than a refused connection later
             try:
                 listener = socket.create_server(("127.0.0.1", args["local_port"]))
             except OSError as error:
@@ -51,7 +43,7 @@ class ActionModule(ClusterAction):
             port = listener.getsockname()[1]
             values = {
                 "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1",
-                "OPENAI_API_KEY": key,
+                "OPENAI_API_KEY": running.key or "none",  # clients insist on one
                 "OPENAI_MODEL": args["instance"],
             }
             write_private(file, "".join(f"export {name}={shlex.quote(value)}\n" for name, value in values.items()))
@@ -77,10 +69,7 @@ def _serve(listener: socket.socket, kube: Kube, args: dict) -> None:
 def _forward(client: socket.socket, kube: Kube, args: dict) -> None:
     """Join one local connection with a pod; a connection of its own to the cluster, as it runs in a thread."""
     try:
-        cluster = Kube(kube.kubeconfig, kube.context)
-        pod = open_socket(
-            cluster, args["namespace"], ready_pod(cluster, args["namespace"], {INSTANCE: args["instance"]}), args["pod_port"]
-        )
+        pod = Running(Kube(kube.kubeconfig, kube.context), args["namespace"], args["instance"]).connect()
     except UserError as error:
         Display().warning(str(error))
         client.close()

@@ -13,19 +13,13 @@ author: selfhosted.llm contributors (@selfhosted-llm)
 description:
   - Writes a shell file, mode 0600, that exports E(OPENAI_BASE_URL), E(OPENAI_API_KEY) and E(OPENAI_MODEL), and forwards a port on
     127.0.0.1 to the deployment's pod until interrupted. A restarted pod is found again by the next connection.
+  - Where the deployment has no API key, E(OPENAI_API_KEY) is C(none).
 extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action
   - selfhosted.llm.cluster
   - selfhosted.llm.deployment
 options:
-  key_secret:
-    description: Name of the Secret with the API key. The endpoint has none where not given, and E(OPENAI_API_KEY) is C(none).
-    type: str
-  pod_port:
-    description: Port of the pod.
-    type: int
-    required: true
   local_port:
     description: Port on this machine; V(0) takes a free one.
     type: int
@@ -45,8 +39,6 @@ EXAMPLES = r"""
     kubeconfig: ~/.kube/selfhosted-llm/alice.yml
     namespace: llm-alice
     instance: alice-chat
-    key_secret: alice-chat-api-key
-    pod_port: 8080
     dest: ~/.selfhosted-llm/alice-chat.env
 """
 

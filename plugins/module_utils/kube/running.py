@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import socket
 
 from ..errors import UserError
 from ..openai import Endpoint
@@ -60,10 +61,13 @@ class Running:
         """Whether it serves embeddings, and completes nothing."""
         return "--embeddings" in self.container.get("args", ())
 
+    def connect(self) -> socket.socket:
+        """A connection to its pod's API."""
+        return open_socket(self.kube, self.namespace, self._pod, self.container["ports"][0]["containerPort"])
+
     def endpoint(self, timeout: float = 120) -> Endpoint:
         """The API of its pod."""
-        port = self.container["ports"][0]["containerPort"]
-        return Endpoint(lambda: open_socket(self.kube, self.namespace, self._pod, port), self.name, self.key, timeout)
+        return Endpoint(self.connect, self.name, self.key, timeout)
 
     def facts(self) -> dict:
         """What decides how fast it is, to be kept beside a measurement; nothing that is named like a secret."""
