@@ -109,7 +109,7 @@ def go_key(program: str) -> str:
     if program in tables.GO_MODULES:
         return digest(tables.GO_MODULES[program])
     package = tables.GO[program]
-    sources = sorted((GO_SOURCES / package).glob("*.go")) if package.startswith("./") else []
+    sources = sorted((GO_SOURCES / package).iterdir()) if package.startswith("./") else []
     return digest(tables.KUBERNETES, package, GO_SOURCES / "go.mod", GO_SOURCES / "go.sum", *sources)
 
 

@@ -15,6 +15,7 @@ LOCAL_PATH = "v0.0.30"
 PAUSE = "3.10.1"  # the tag kubeadm asks for; also in files/node-base.sh
 LLAMA_SERVER = "0.7.0"  # as served by Debian forky
 PROMETHEUS = "3.7.3"  # Go modules call it v0.307.3; Debian's cannot discover pods
+PROM_LABEL_PROXY = "0.12.1"
 HUGGINGFACE_HUB = "2.4.0"  # pinned with its dependencies in images/downloader.txt
 
 # Addresses. The host's and the engine's end of the pair that joins them; the engine's is SANDBOX_ADDRESS.
@@ -57,6 +58,7 @@ GO = {
     "cni": "./cni",
     "pause": "./pause",
     "device_plugin": "./device_plugin",
+    "dcgm_exporter": "./dcgm_exporter",
 }
 GO_APART = {"local-path-provisioner"}  # its Sirupsen/logrus collides with sirupsen/logrus in a common build
 GO_MODULES = {
@@ -66,6 +68,10 @@ GO_MODULES = {
         # Without the service discovery of all the clouds, whose libraries would take most of the time.
         (("plugins/plugins.go",
           'package plugins\n\nimport _ "github.com/prometheus/prometheus/discovery/kubernetes"\n'),)),
+    "prom-label-proxy": GoModule(
+        f"github.com/prometheus-community/prom-label-proxy@v{PROM_LABEL_PROXY}",
+        "h1:vJ6tGz4NMge140Ua3T/zh3HO0CA3bmnCsfkWK/cujG0=", ".",
+        f"-X github.com/prometheus/common/version.Version={PROM_LABEL_PROXY}"),
 }
 
 NODE_PACKAGES = """systemd systemd-sysv dbus iptables nftables iproute2 kmod procps mount ethtool socat conntrack
@@ -116,6 +122,7 @@ LAYERS = {
     "kube-router": (Go("kube-router", "usr/local/bin/kube-router"),),
     "local-path-provisioner": (Go("local-path-provisioner", "usr/local/bin/local-path-provisioner"),),
     "device_plugin": (Go("device_plugin", "usr/local/bin/device_plugin"),),
+    "dcgm_exporter": (Go("dcgm_exporter", "usr/local/bin/dcgm_exporter"),),
     "llama-server": (Debs("forky", LLAMA, expect=("llama.cpp-tools", LLAMA_SERVER)), Check("llama-server --version")),
     "converter": (
         Debs("forky", CONVERTER, expect=("llama.cpp-tools", LLAMA_SERVER)),
@@ -127,6 +134,7 @@ LAYERS = {
         Check("python3 -B /app/convert_hf_to_gguf.py --print-supported-models"),
         Check("python3 -B -c 'import huggingface_hub, sentencepiece; from transformers import AutoTokenizer'")),
     "prometheus": (Go("prometheus", "usr/local/bin/prometheus"), Check("prometheus --version")),
+    "prom-label-proxy": (Go("prom-label-proxy", "usr/local/bin/prom-label-proxy"), Check("prom-label-proxy --help")),
     "python": (Debs("bookworm", PYTHON), Check("python3 -c 'import ssl, sqlite3, lzma, bz2, ctypes, uuid'")),
     "huggingface_hub": (Wheels("images/downloader.txt", "usr/lib/python3/dist-packages"),),
     "engine_standin": (
@@ -181,7 +189,11 @@ FOR_WORKERS = (
     Image("localhost/vllm:sandbox", ("userland", "python", "engine_standin", "vllm"), {"Entrypoint": ["vllm", "serve"]}),
     Image("localhost/device-plugin:sandbox", ("userland", "device_plugin"),
           {"Entrypoint": ["/usr/local/bin/device_plugin"]}),
+    Image("localhost/dcgm-exporter:sandbox", ("userland", "dcgm_exporter"),
+          {"Entrypoint": ["/usr/local/bin/dcgm_exporter"]}),
     Image(f"localhost/prometheus:v{PROMETHEUS}", ("userland", "prometheus"), {"Entrypoint": ["prometheus"]}),
+    Image(f"localhost/prom-label-proxy:v{PROM_LABEL_PROXY}", ("userland", "prom-label-proxy"),
+          {"Entrypoint": ["prom-label-proxy"]}),
 )
 
 # Images for workers that only few need, by what `python -m tests.sandbox load` calls them.
@@ -196,8 +208,21 @@ OFFICIAL = {
     f"localhost/llama-server:{LLAMA_SERVER}": "ghcr.io/ggml-org/llama.cpp:server",
     f"localhost/llama-full:{LLAMA_SERVER}": "ghcr.io/ggml-org/llama.cpp:full",
     f"localhost/prometheus:v{PROMETHEUS}": f"docker.io/prom/prometheus:v{PROMETHEUS}",
+    f"localhost/prom-label-proxy:v{PROM_LABEL_PROXY}": f"quay.io/prometheuscommunity/prom-label-proxy:v{PROM_LABEL_PROXY}",
     "localhost/busybox:1.35": "docker.io/library/busybox:1.35",
 }
+
+
+def _go_dockerfile(program: str) -> str:
+    """Dockerfile of a stand-in of images/go."""
+    return f"""FROM docker.io/library/golang:1.26 AS build
+        COPY images/go /src
+        RUN cd /src && CGO_ENABLED=0 go build -o /{program} ./{program}
+        FROM scratch
+        COPY --from=build /{program} /usr/local/bin/
+        ENTRYPOINT ["/usr/local/bin/{program}"]"""
+
+
 DOCKERFILES = {
     f"localhost/downloader:{HUGGINGFACE_HUB}": """FROM docker.io/library/python:3.11-slim
         COPY images/downloader.txt /tmp/
@@ -213,12 +238,8 @@ DOCKERFILES = {
         COPY --from=engines *.py /usr/local/bin/engines/
         COPY --chmod=755 vllm.py /usr/local/bin/vllm
         ENTRYPOINT ["vllm", "serve"]""",
-    "localhost/device-plugin:sandbox": """FROM docker.io/library/golang:1.26 AS build
-        COPY images/go /src
-        RUN cd /src && CGO_ENABLED=0 go build -o /device_plugin ./device_plugin
-        FROM scratch
-        COPY --from=build /device_plugin /usr/local/bin/
-        ENTRYPOINT ["/usr/local/bin/device_plugin"]""",
+    "localhost/device-plugin:sandbox": _go_dockerfile("device_plugin"),
+    "localhost/dcgm-exporter:sandbox": _go_dockerfile("dcgm_exporter"),
 }
 
 # The hub's tree: one real model from a Python package, and repositories of a tiny one of safetensors (tiny_llama.py), the
