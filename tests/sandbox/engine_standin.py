@@ -3,20 +3,23 @@
 
 The tables are the collection's (plugins/module_utils/engines, copied beside this file as the package `engines`); each cites
 the engine's own source. Nothing here loads weights, uses a GPU or generates: every answer says that it is made up.
+
+POST /sandbox/faults {"broken": true} makes every request fail as it does when the GPU's part of the engine fails; DELETE ends it.
 """
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import re
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from engine_metrics import Metrics
 from engines.contract import COMMON, COMMON_PREFIXES, Contract
 
 # What Kubernetes and images set for every container.
@@ -101,44 +104,6 @@ def number(what: str, value: str, least: float, most: float) -> float:
     raise Refused(f"{what} {value!r} is not between {least:g} and {most:g}.")
 
 
-class Metrics:
-    """An engine's metrics as Prometheus reads them.
-
-    Args:
-        names: of all, histograms by their base names.
-        histograms: which of them are those.
-        labels: of each sample, as text.
-        at_once: whether all are there before their first value.
-    """
-
-    def __init__(self, names: tuple[str, ...], histograms: re.Pattern, labels: str, at_once: bool) -> None:
-        self.names, self.histograms, self.labels = set(names), histograms, labels
-        self.values: dict[str, float] = dict.fromkeys(names, 0.0) if at_once else {}
-        self.counts: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def add(self, **values: float) -> None:
-        """Count, observe, or move a gauge, by what the metric is; the part of its name before a colon is left out."""
-        with self._lock:
-            for name in self.names:
-                if (value := values.pop(name.rpartition(":")[2], None)) is not None:
-                    self.values[name] = self.values.get(name, 0.0) + value
-                    self.counts[name] = self.counts.get(name, 0) + 1
-        assert not values, f"no such metric: {', '.join(values)}"
-
-    def text(self) -> str:
-        with self._lock:
-            return "".join(self._sample(name) for name in sorted(self.values))
-
-    def _sample(self, name: str) -> str:
-        labels, value = self.labels, self.values[name]
-        if not self.histograms.fullmatch(name):
-            return f"{name}{{{labels}}} {value:g}\n"
-        count, comma = self.counts.get(name, 0), "," if labels else ""
-        return (f'# TYPE {name} histogram\n{name}_bucket{{{labels}{comma}le="+Inf"}} {count}\n'
-                f"{name}_sum{{{labels}}} {value:g}\n{name}_count{{{labels}}} {count}\n")
-
-
 class Request(NamedTuple):
     """What a client asks.
 
@@ -167,7 +132,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     metrics: Metrics
     # GET routes -> method; POST routes -> method.
     GET = {"/health": "get_nothing", "/ping": "get_nothing", "/metrics": "get_metrics", "/v1/models": "get_models"}
-    POST = {"/v1/chat/completions": "post_chat", "/v1/completions": "post_completion"}
+    POST = {"/v1/chat/completions": "post_chat", "/v1/completions": "post_completion", "/sandbox/faults": "post_faults"}
+    faults: dict[str, bool] = {}
 
     # What engines differ in
 
@@ -190,11 +156,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """The model's name in the answer."""
         return self.settings.model
 
+    def broken(self) -> Failed:
+        """The failure of a request that the engine could not compute, counted."""
+        raise NotImplementedError
+
     def began(self, request: Request) -> None:
         """Count a request that begins."""
 
-    def ended(self, request: Request, seconds: float) -> None:
-        """Count a request that was answered."""
+    def ended(self, request: Request, seconds: float, finish: str) -> None:
+        """Count a request that was answered, or whose client has gone (``abort``)."""
 
     # What they share
 
@@ -203,6 +173,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.dispatch(self.POST)
+
+    def do_DELETE(self) -> None:
+        self.dispatch({"/sandbox/faults": "delete_faults"})
 
     def dispatch(self, routes: dict[str, str]) -> None:
         self.data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -231,9 +204,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
-        for event in events:
-            self.wfile.write(f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode())
-            self.wfile.flush()
+        self.close_connection = True
+        with contextlib.suppress(ConnectionError), contextlib.closing(events):
+            for event in events:
+                self.wfile.write(f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode())
+                self.wfile.flush()
+
+    def post_faults(self) -> None:
+        type(self).faults = json.loads(self.data)
+        self.answer(200, self.faults)
+
+    def delete_faults(self) -> None:
+        type(self).faults = {}
+        self.answer(200, {})
 
     def get_nothing(self) -> None:
         self.answer(200, "", "text/plain")
@@ -247,6 +230,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def understood(self, body: dict, prompt: str, wanted: int | None) -> Request:
         """A request of at most these tokens of answer."""
+        if self.faults.get("broken"):
+            raise self.broken()
         asked = len(prompt.split())
         if asked + (wanted or 1) > self.settings.context:
             raise self.too_long(asked, wanted or 1)
@@ -259,12 +244,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """The answer word by word, counted."""
         start = time.monotonic()
         self.began(request)
+        finish = "abort"
         try:
             for place, word in enumerate(request.words):
                 time.sleep(TOKEN_SECONDS)
                 yield word if not place else f" {word}"
-        finally:  # also of a client that has gone
-            self.ended(request, time.monotonic() - start)
+            finish = request.finish
+        finally:  # also where the client has gone
+            self.ended(request, time.monotonic() - start, finish)
 
     def post_chat(self) -> None:
         body = json.loads(self.data)

@@ -138,7 +138,7 @@ LAYERS = {
     "python": (Debs("bookworm", PYTHON), Check("python3 -c 'import ssl, sqlite3, lzma, bz2, ctypes, uuid'")),
     "huggingface_hub": (Wheels("images/downloader.txt", "usr/lib/python3/dist-packages"),),
     "engine_standin": (
-        Copy("engine_standin.py", "usr/local/bin/engine_standin.py"),
+        *(Copy(name, f"usr/local/bin/{name}") for name in ("engine_standin.py", "engine_metrics.py")),
         *(Copy(f"{ENGINES}/{name}.py", f"usr/local/bin/engines/{name}.py") for name in ENGINE_MODULES)),
     "tgi": (Copy("tgi.py", "usr/local/bin/text-generation-launcher", 0o755),),
     "vllm": (Copy("vllm.py", "usr/local/bin/vllm", 0o755),),
@@ -229,12 +229,12 @@ DOCKERFILES = {
         RUN pip install --no-cache-dir --require-hashes -r /tmp/downloader.txt
         ENTRYPOINT ["python3"]""",
     "localhost/tgi:sandbox": """FROM docker.io/library/python:3.11-slim
-        COPY engine_standin.py /usr/local/bin/
+        COPY engine_standin.py engine_metrics.py /usr/local/bin/
         COPY --from=engines *.py /usr/local/bin/engines/
         COPY --chmod=755 tgi.py /usr/local/bin/text-generation-launcher
         ENTRYPOINT ["text-generation-launcher"]""",
     "localhost/vllm:sandbox": """FROM docker.io/library/python:3.11-slim
-        COPY engine_standin.py /usr/local/bin/
+        COPY engine_standin.py engine_metrics.py /usr/local/bin/
         COPY --from=engines *.py /usr/local/bin/engines/
         COPY --chmod=755 vllm.py /usr/local/bin/vllm
         ENTRYPOINT ["vllm", "serve"]""",

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 
 import engine_standin
-from engine_standin import Failed, Metrics, Refused, Request, Settings, number
+from engine_metrics import Metrics
+from engine_standin import Failed, Refused, Request, Settings, number
 from engines.tgi import CONTRACT
 
 QUANTIZE = {"awq", "compressed-tensors", "eetq", "exl2", "gptq", "marlin", "bitsandbytes", "bitsandbytes-nf4",
             "bitsandbytes-fp4", "fp8"}
-HISTOGRAMS = re.compile(r"tgi_(batch|request)_(\w+_)?duration|tgi_request_(input_length|\w+_tokens)|tgi_batch_next_size")
+GAUGES = frozenset({"queue_size", "batch_current_size", "batch_current_max_tokens", "batch_max_total_tokens"})
+CONCURRENT = 128  # requests at once, by TGI's default
 
 
 def settings(argv: list[str], environ: Mapping[str, str]) -> Settings:
@@ -45,15 +46,22 @@ def settings(argv: list[str], environ: Mapping[str, str]) -> Settings:
 
 
 def metrics(started: Settings) -> Metrics:
-    """TGI's: each comes with its first value."""
-    found = Metrics(CONTRACT.metrics, HISTOGRAMS, "", at_once=False)
-    found.add(tgi_batch_max_total_tokens=started.context, tgi_queue_size=0)
+    """TGI's: each comes with its first value. Bounds as router/src/server.rs has them; what has none there is a summary."""
+    durations = [0.0001 * 1.5**power for power in range(1, 36)]
+    hundredths = {"request_input_length": started.context - 1, "request_generated_tokens": started.context,
+                  "request_max_new_tokens": started.context}
+    buckets = {name: [most / 100 * part for part in range(1, 101)] for name, most in hundredths.items()}
+    buckets |= {name: durations for name in (name.removeprefix("tgi_") for name in CONTRACT.metrics) if name.endswith("duration")}
+    buckets |= {"batch_next_size": range(1, 1025), "request_skipped_tokens": ()}
+    found = Metrics(CONTRACT.metrics, "tgi_", GAUGES, buckets, {}, created=False)
+    found.add(batch_max_total_tokens=started.context, queue_size=0)
     return found
 
 
 class Handler(engine_standin.Handler):
     """TGI's routes. It takes any model's name for that of an adapter, and repeats it in the answer to a chat."""
     contract = CONTRACT
+    running = 0
     GET = engine_standin.Handler.GET | {"/info": "get_info", "/": "get_nothing"}
     POST = engine_standin.Handler.POST | {"/generate": "post_generate", "/generate_stream": "post_generate_stream"}
 
@@ -63,28 +71,48 @@ class Handler(engine_standin.Handler):
     def unauthorized(self) -> None:
         self.answer(401, "", "text/plain")
 
+    def failed(self, status: int, kind: str, text: str) -> Failed:
+        """A failure, counted under its kind."""
+        self.metrics.add({"err": kind}, request_failure=1)
+        return Failed(status, {"error": text, "error_type": kind})
+
     def too_long(self, prompt: int, wanted: int) -> Failed:
-        self.metrics.add(tgi_request_failure=1)
-        text = (f"Input validation error: `inputs` tokens + `max_new_tokens` must be <= {self.settings.context}. "
-                f"Given: {prompt} `inputs` tokens and {wanted} `max_new_tokens`")
-        return Failed(422, {"error": text, "error_type": "validation"})
+        return self.failed(422, "validation", "Input validation error: `inputs` tokens + `max_new_tokens` must be <= "
+                           f"{self.settings.context}. Given: {prompt} `inputs` tokens and {wanted} `max_new_tokens`")
+
+    def broken(self) -> Failed:
+        self.metrics.add({"method": "prefill"}, batch_inference_count=1, batch_inference_failure=1)
+        return self.failed(424, "generation", "Request failed during generation: the stand-in was told to fail")
+
+    def understood(self, body: dict, prompt: str, wanted: int | None) -> Request:
+        self.metrics.add(request_count=1)
+        if self.running >= CONCURRENT:
+            raise self.failed(429, "overloaded", "Model is overloaded")
+        return super().understood(body, prompt, wanted)
 
     def named(self, body: dict, chat: bool) -> str:
         return body["model"] if chat and body.get("model", "tgi") != "tgi" else self.settings.model
 
     def began(self, request: Request) -> None:
-        self.metrics.add(tgi_request_count=1, tgi_queue_size=0, tgi_batch_current_size=1, tgi_batch_inference_count=1,
-                         tgi_batch_current_max_tokens=request.prompt + len(request.words), tgi_batch_next_size=1,
-                         tgi_request_input_length=request.prompt, tgi_request_max_new_tokens=len(request.words))
+        type(self).running += 1
+        words = len(request.words)
+        self.metrics.add(batch_current_size=1, batch_current_max_tokens=request.prompt + words, batch_next_size=1,
+                         request_input_length=request.prompt, request_max_new_tokens=words)
 
-    def ended(self, request: Request, seconds: float) -> None:
+    def ended(self, request: Request, seconds: float, finish: str) -> None:
+        type(self).running -= 1
         made = len(request.words)
-        self.metrics.add(tgi_request_success=1, tgi_request_duration=seconds, tgi_request_inference_duration=seconds,
-                         tgi_request_queue_duration=0, tgi_request_validation_duration=0, tgi_request_skipped_tokens=0,
-                         tgi_request_mean_time_per_token_duration=seconds / made, tgi_request_generated_tokens=made,
-                         tgi_batch_current_size=-1, tgi_batch_current_max_tokens=-request.prompt - made,
-                         tgi_batch_inference_success=1, tgi_batch_inference_duration=seconds,
-                         tgi_batch_forward_duration=seconds, tgi_batch_decode_duration=0, tgi_batch_filter_duration=0)
+        self.metrics.add(batch_current_size=-1, batch_current_max_tokens=-request.prompt - made)
+        if finish == "abort":
+            self.metrics.add({"err": "dropped"}, request_failure=1)
+            return
+        for place in range(made):
+            self.metrics.add({"method": "decode" if place else "prefill"}, batch_inference_count=1, batch_inference_success=1,
+                             batch_inference_duration=seconds / made, batch_forward_duration=seconds / made,
+                             batch_decode_duration=0, batch_filter_duration=0)
+        self.metrics.add(request_success=1, request_duration=seconds, request_inference_duration=seconds,
+                         request_queue_duration=0, request_validation_duration=0, request_skipped_tokens=0,
+                         request_mean_time_per_token_duration=seconds / made, request_generated_tokens=made)
 
     def get_info(self) -> None:
         self.answer(200, {"model_id": self.settings.model, "model_sha": None, "max_concurrent_requests": 128,

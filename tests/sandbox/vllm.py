@@ -9,16 +9,41 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import engine_standin
-from engine_standin import Failed, Metrics, Refused, Request, Settings, number
+from engine_metrics import Metrics
+from engine_standin import Failed, Refused, Request, Settings, number
 from engines.vllm import CONTRACT
 
-HISTOGRAMS = re.compile(r"vllm:(\w+_seconds|iteration_tokens_total|request_(?!success)\w+)")
+# Bounds of its histograms, from vllm/v1/metrics/buckets.py of 0.31.0; those of tokens end with the context.
+LATENCY = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
+TOKEN_LATENCY = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
+BUCKETS = {
+    "time_to_first_token_seconds": (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40,
+                                    80, 160, 640, 2560),
+    "inter_token_latency_seconds": TOKEN_LATENCY, "request_time_per_output_token_seconds": TOKEN_LATENCY,
+    "e2e_request_latency_seconds": LATENCY,
+    **{f"request_{phase}_time_seconds": LATENCY for phase in ("queue", "inference", "prefill", "decode")},
+    "iteration_tokens_total": [2**power for power in (0, *range(3, 15))],
+    "request_params_n": (1, 2, 5, 10, 20), "request_num_preemptions": (1, 2, 3, 4, 5, 10, 20),
+}
+OF_TOKENS = ("request_prompt_tokens", "request_generation_tokens", "request_max_num_generation_tokens",
+             "request_params_max_tokens", "request_prefill_kv_computed_tokens")
+GAUGES = frozenset({"num_requests_running", "num_requests_waiting", "num_requests_waiting_by_reason", "engine_sleep_state",
+                    "kv_cache_usage_perc", "cache_config_info"})
+# Further labels of some, with all their values.
+LABELS = {
+    "request_success_total": ("finished_reason", ("stop", "length", "abort", "error", "repetition")),
+    "num_requests_waiting_by_reason": ("reason", ("capacity", "deferred")),
+    "prompt_tokens_by_source_total": ("source", ("local_compute", "local_cache_hit", "external_kv_transfer")),
+    "engine_sleep_state": ("sleep_state", ("awake", "weights_offloaded", "discard_all")),
+    "cache_config_info": ("block_size", ("16",)),  # of many
+}
+BLOCK = 16  # tokens of the KV cache that are found again together
+BLOCKS = 4096
 
 
 def settings(argv: list[str], environ: Mapping[str, str]) -> Settings:
@@ -48,12 +73,24 @@ def settings(argv: list[str], environ: Mapping[str, str]) -> Settings:
 
 def metrics(started: Settings) -> Metrics:
     """vLLM's, all there from the start."""
-    return Metrics(CONTRACT.metrics, HISTOGRAMS, f'model_name="{started.model}",engine="0"', at_once=True)
+    tokens = [digit * 10**power for power in range(8) for digit in (1, 2, 5) if digit * 10**power <= started.context]
+    found = Metrics(CONTRACT.metrics, "vllm:", GAUGES, BUCKETS | dict.fromkeys(OF_TOKENS, tokens),
+                    {"engine": "0", "model_name": started.model}, created=True)
+    for name in (name.removeprefix("vllm:") for name in CONTRACT.metrics):
+        label, values = LABELS.get(name, ("", ()))
+        for value in values:
+            found.start(name, **{label: value})
+        if not values:
+            found.start(name)
+    found.add({"sleep_state": "awake"}, engine_sleep_state=1)
+    found.add({"block_size": "16"}, cache_config_info=1)
+    return found
 
 
 class Handler(engine_standin.Handler):
     """vLLM's routes; those below /v1 need the key."""
     contract = CONTRACT
+    cached: set[tuple[str, ...]] = set()  # starts of prompts, in whole blocks
     GET = engine_standin.Handler.GET | {"/version": "get_version", "/load": "get_load"}
 
     def needs_key(self) -> bool:
@@ -80,15 +117,42 @@ class Handler(engine_standin.Handler):
     def failed(status: int, text: str, kind: str) -> Failed:
         return Failed(status, {"error": {"message": text, "type": kind, "param": None, "code": status}})
 
-    def began(self, request: Request) -> None:
-        self.metrics.add(num_requests_running=1, prompt_tokens_total=request.prompt, request_prompt_tokens=request.prompt,
-                         time_to_first_token_seconds=engine_standin.TOKEN_SECONDS, request_queue_time_seconds=0)
+    def broken(self) -> Failed:
+        self.metrics.add({"finished_reason": "error"}, request_success_total=1)
+        return self.failed(500, "the stand-in was told to fail", "InternalServerError")
 
-    def ended(self, request: Request, seconds: float) -> None:
+    def understood(self, body: dict, prompt: str, wanted: int | None) -> Request:
+        request = super().understood(body, prompt, wanted)
+        words = prompt.split()
+        starts = {tuple(words[:end]) for end in range(BLOCK, len(words), BLOCK)}
+        self.hits = BLOCK * len(starts & self.cached)
+        self.cached |= starts
+        return request
+
+    def began(self, request: Request) -> None:
+        self.part = (request.prompt + len(request.words)) / BLOCK / BLOCKS
+        self.metrics.add(num_requests_running=1, kv_cache_usage_perc=self.part, prefix_cache_queries_total=request.prompt,
+                         prefix_cache_hits_total=self.hits, prompt_tokens_total=request.prompt,
+                         prompt_tokens_cached_total=self.hits, time_to_first_token_seconds=engine_standin.TOKEN_SECONDS)
+        self.metrics.add({"source": "local_cache_hit"}, prompt_tokens_by_source_total=self.hits)
+        self.metrics.add({"source": "local_compute"}, prompt_tokens_by_source_total=request.prompt - self.hits)
+
+    def ended(self, request: Request, seconds: float, finish: str) -> None:
         made = len(request.words)
-        self.metrics.add(num_requests_running=-1, generation_tokens_total=made, request_generation_tokens=made,
-                         request_success_total=1, e2e_request_latency_seconds=seconds, request_inference_time_seconds=seconds,
-                         request_time_per_output_token_seconds=seconds / made, inter_token_latency_seconds=seconds / made)
+        first, decode = engine_standin.TOKEN_SECONDS, max(seconds - engine_standin.TOKEN_SECONDS, 0)
+        self.metrics.add(num_requests_running=-1, kv_cache_usage_perc=-self.part)
+        self.metrics.add({"finished_reason": finish}, request_success_total=1)
+        self.metrics.add(generation_tokens_total=made, request_prompt_tokens=request.prompt, request_generation_tokens=made,
+                         request_max_num_generation_tokens=made, request_params_n=1, request_num_preemptions=0,
+                         request_prefill_kv_computed_tokens=request.prompt - self.hits, e2e_request_latency_seconds=seconds,
+                         request_queue_time_seconds=0, request_inference_time_seconds=seconds,
+                         request_prefill_time_seconds=first, request_decode_time_seconds=decode,
+                         request_time_per_output_token_seconds=decode / max(made - 1, 1),
+                         iteration_tokens_total=request.prompt - self.hits + 1)
+        if wanted := request.body.get("max_completion_tokens") or request.body.get("max_tokens"):
+            self.metrics.add(request_params_max_tokens=wanted)
+        for _token in range(made - 1):
+            self.metrics.add(inter_token_latency_seconds=decode / (made - 1), iteration_tokens_total=1)
 
     def get_version(self) -> None:
         self.answer(200, {"version": CONTRACT.version.lstrip("v")})

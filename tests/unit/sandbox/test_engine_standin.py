@@ -8,6 +8,7 @@ import http.client
 import http.server
 import importlib
 import json
+import re
 import sys
 import threading
 from pathlib import Path
@@ -71,9 +72,9 @@ def ask(serve):
     def start(engine: str):
         address = serve(engine)
 
-        def ask(path: str, body: dict | None = None, key: str = "Bearer Key") -> tuple[int, str]:
+        def ask(path: str, body: dict | None = None, key: str = "Bearer Key", method: str = "") -> tuple[int, str]:
             client = http.client.HTTPConnection(*address, timeout=10)
-            client.request("POST" if body else "GET", path, json.dumps(body) if body else None, {"Authorization": key})
+            client.request(method or ("POST" if body else "GET"), path, json.dumps(body) if body else None, {"Authorization": key})
             response = client.getresponse()
             return response.status, response.read().decode()
 
@@ -201,34 +202,87 @@ def test_a_request_that_the_context_cannot_hold(ask, engine, status):
     assert ask(engine)("/v1/chat/completions", {"model": "alice-chat"})[0] == 422
 
 
-def samples(text: str) -> dict[str, float]:
-    """The values in what /metrics answers, by name."""
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    return {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines}
+def value(text: str, name: str, *labels: str) -> float | None:
+    """The sum of the samples with that name and these labels in what /metrics answers; None where there is none."""
+    lines = [line for line in text.splitlines() if re.match(rf"{name}[ {{]", line) and all(label in line for label in labels)]
+    return sum(float(line.rpartition(" ")[2]) for line in lines) if lines else None
 
 
 def names(text: str) -> set[str]:
     """The metrics in it, histograms by their base names."""
-    histograms = {name.removesuffix("_bucket") for name in samples(text) if name.endswith("_bucket")}
-    return histograms | {name for name in samples(text) if name.rpartition("_")[0] not in histograms}
+    return {name for name in re.findall(r"^# TYPE (\S+)", text, re.M) if not name.endswith("_created")}
 
 
 def test_vllms_metrics_are_there_at_once_and_move(ask):
     answer = ask("vllm")
     before = answer("/metrics")[1]
-    assert names(before) == set(CONTRACTS["vllm"].metrics) and samples(before)["vllm:generation_tokens_total"] == 0
+    assert names(before) == set(CONTRACTS["vllm"].metrics) and value(before, "vllm:generation_tokens_total") == 0
+    assert before.count("vllm:request_success_total{") == 5 and value(before, "vllm:prompt_tokens_created") > 1e9
     answer("/v1/chat/completions", CHAT | {"max_tokens": 4})
     after = answer("/metrics")[1]
-    assert samples(after)["vllm:generation_tokens_total"] == 4 and samples(after)["vllm:time_to_first_token_seconds_count"] == 1
-    assert samples(after)["vllm:num_requests_running"] == 0 and 'model_name="alice-chat"' in after
+    assert value(after, "vllm:generation_tokens_total", 'engine="0"', 'model_name="alice-chat"') == 4
+    assert value(after, "vllm:request_success_total", 'finished_reason="length"') == 1
+    assert value(after, "vllm:inter_token_latency_seconds_count") == 3 and value(after, "vllm:num_requests_running") == 0
+    bucket = "vllm:time_to_first_token_seconds_bucket"
+    assert [value(after, bucket, f'le="{bound}"') for bound in ("0.005", "0.01", "2560.0", "+Inf")] == [0, 1, 1, 1]
+    ends = [value(after, "vllm:request_prompt_tokens_bucket", f'le="{bound}"') for bound in ("1.0", "50.0", "100.0")]
+    assert ends == [0, 1, None]  # as its context is 64
+
+
+def test_vllm_finds_a_prompt_again_in_its_cache(ask):
+    answer = ask("vllm")
+    for _time in range(2):
+        answer("/v1/completions", {"model": "alice-chat", "prompt": "a text of many words " * 8, "max_tokens": 1})
+    after = answer("/metrics")[1]
+    assert (value(after, "vllm:prefix_cache_queries_total"), value(after, "vllm:prefix_cache_hits_total")) == (80, 32)
 
 
 def test_tgis_metrics_come_with_their_first_value(ask):
     answer, known = ask("tgi"), set(CONTRACTS["tgi"].metrics)
-    assert names(answer("/metrics")[1]) < known
+    assert names(answer("/metrics")[1]) == {"tgi_queue_size", "tgi_batch_max_total_tokens"} < known
     answer("/v1/chat/completions", CHAT | {"max_tokens": 4})
     after = answer("/metrics")[1]
     assert names(after) == known - set(CONTRACTS["tgi"].rare)
-    assert samples(after)["tgi_request_generated_tokens_sum"] == 4 and samples(after)["tgi_request_success"] == 1
-    answer("/v1/chat/completions", CHAT | {"max_tokens": 99})
-    assert "tgi_request_failure" in names(answer("/metrics")[1])
+    assert value(after, "tgi_request_generated_tokens_sum") == 4 and value(after, "tgi_request_success") == 1
+    assert value(after, "tgi_batch_inference_count", 'method="prefill"') == 1
+    assert value(after, "tgi_batch_inference_count", 'method="decode"') == 3
+    assert value(after, "tgi_request_duration_bucket", 'le="0.00015000000000000001"') == 0
+    assert "# TYPE tgi_request_skipped_tokens summary" in after and "_created" not in after
+
+
+@pytest.mark.parametrize(("engine", "status", "counted"), [
+    ("tgi", 424, ("tgi_request_failure", 'err="generation"')),
+    ("vllm", 500, ("vllm:request_success_total", 'finished_reason="error"')),
+])  # fmt: skip
+def test_requests_that_fail_are_counted(ask, engine, status, counted):
+    answer = ask(engine)
+    assert answer("/sandbox/faults", {"broken": True})[0] == 200
+    try:
+        assert answer("/v1/chat/completions", CHAT)[0] == status
+    finally:
+        assert answer("/sandbox/faults", method="DELETE")[0] == 200
+    assert value(answer("/metrics")[1], *counted) == 1
+    assert answer("/v1/chat/completions", CHAT | {"max_tokens": 1})[0] == 200
+
+
+def test_what_tgi_refuses_is_counted_by_its_kind(ask, standin, monkeypatch):
+    answer = ask("tgi")
+    assert answer("/v1/chat/completions", CHAT | {"max_tokens": 99})[0] == 422
+    monkeypatch.setattr(standin("tgi").Handler, "running", 128)
+    assert answer("/v1/chat/completions", CHAT)[0] == 429
+    after = answer("/metrics")[1]
+    assert [value(after, "tgi_request_failure", f'err="{kind}"') for kind in ("validation", "overloaded")] == [1, 1]
+    assert value(after, "tgi_request_count") == 2
+
+
+@pytest.mark.parametrize(("engine", "counted"), [
+    ("tgi", ("tgi_request_failure", 'err="dropped"')), ("vllm", ("vllm:request_success_total", 'finished_reason="abort"')),
+])  # fmt: skip
+def test_a_client_that_goes_is_counted(ask, standin, engine, counted):
+    answer = ask(engine)
+    handler = standin(engine).Handler
+    request = standin("engine_standin").Request({}, 2, ["a", "b"], "stop")
+    handler.hits, words = 0, handler.generate(object.__new__(handler), request)
+    next(words)
+    words.close()
+    assert value(answer("/metrics")[1], *counted) == 1

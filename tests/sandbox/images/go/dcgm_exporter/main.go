@@ -11,7 +11,7 @@
 //   - Profiling fields (DCGM_FI_PROF_*) need the capability SYS_ADMIN, and are left out without it.
 //
 // POST /sandbox/faults {"DCGM_FI_DEV_XID_ERRORS": 79} sets that field on all GPUs, {"status": 503} is what /metrics answers
-// then, {} ends it. There is no MIG, NVLink or NVSwitch, no pod label, no TLS.
+// then; DELETE ends it. There is no MIG, NVLink or NVSwitch, no pod label, no TLS.
 package main
 
 import (
@@ -199,9 +199,11 @@ func (s *server) metrics(w http.ResponseWriter, _ *http.Request) {
 
 func (s *server) setFaults(w http.ResponseWriter, r *http.Request) {
 	faults := map[string]float64{}
-	if err := json.NewDecoder(r.Body).Decode(&faults); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+	if r.Method == http.MethodPost {
+		if err := json.NewDecoder(r.Body).Decode(&faults); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
 	}
 	for name := range faults {
 		if name != "status" && !known(name) {
@@ -224,6 +226,7 @@ func main() {
 	s := &server{}
 	http.HandleFunc("GET /metrics", s.metrics)
 	http.HandleFunc("POST /sandbox/faults", s.setFaults)
+	http.HandleFunc("DELETE /sandbox/faults", s.setFaults)
 	http.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Registry-Available", "true")
 		fmt.Fprint(w, "OK")
