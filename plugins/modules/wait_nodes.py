@@ -12,7 +12,8 @@ version_added: 0.1.0
 author: selfhosted.llm contributors (@selfhosted-llm)
 description:
   - A node of a pool advertises C(nvidia.com/gpu), cards times slots. Pools without GPUs are left out.
-  - Counts the nodes by the label C(selfhosted.llm/pool). Does not wait in check mode.
+  - Finds the nodes by the label C(selfhosted.llm/pool). Does not wait in check mode.
+  - Where they do not do so in time, fails with one cause of a closed list (docs/gpu-nodes.md) for each node, with its proof and cure.
 extends_documentation_fragment:
   - selfhosted.llm.attributes
   - selfhosted.llm.attributes.action

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .. import engine_log
 from ..kube.ready import NO_IMAGE, NOT_MADE, has_ended, node_is_ready
-from .evidence import GPU, Evidence, condition
+from .evidence import GPU, Evidence, condition, untolerated
 
 
 class Cause(NamedTuple):
@@ -101,23 +101,8 @@ def taint(it: Evidence) -> str:
     if not it.unscheduled:
         return ""
     ready = list(filter(node_is_ready, it.pool))
-    lacking = {node["metadata"]["name"]: _untolerated(node, it.pod) for node in ready}
+    lacking = {node["metadata"]["name"]: untolerated(node, it.pod["spec"].get("tolerations", ())) for node in ready}
     return "; ".join(f"node {name} has the taint {taints[0]}" for name, taints in lacking.items()) if all(lacking.values()) else ""
-
-
-def _untolerated(node: dict, pod: dict) -> list[str]:
-    """The taints of a node that keep a pod away, as kubectl writes them."""
-
-    def tolerated(one: dict) -> bool:
-        return any(
-            entry.get("key") in (None, one["key"])
-            and entry.get("effect") in (None, one["effect"])
-            and (entry.get("operator") == "Exists" or entry.get("value", "") == one.get("value", ""))
-            for entry in pod["spec"].get("tolerations", ())
-        )
-
-    present = (one for one in node["spec"].get("taints", ()) if one["effect"] != "PreferNoSchedule" and not tolerated(one))
-    return [f"{one['key']}={one.get('value', '')}:{one['effect']}" for one in present]
 
 
 def device_plugin(it: Evidence) -> str:

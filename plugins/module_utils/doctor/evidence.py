@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -134,3 +135,18 @@ def condition(obj: dict, sort: str, status: str) -> dict:
     """An object's condition of a sort, if it has this status; else empty."""
     conditions = obj.get("status", {}).get("conditions", ())
     return next((entry for entry in conditions if entry["type"] == sort and entry["status"] == status), {})
+
+
+def untolerated(node: dict, tolerations: Iterable[dict]) -> list[str]:
+    """The taints of a node that keep pods with these tolerations away, as kubectl writes them."""
+
+    def tolerated(taint: dict) -> bool:
+        return any(
+            entry.get("key") in (None, taint["key"])
+            and entry.get("effect") in (None, taint["effect"])
+            and (entry.get("operator") == "Exists" or entry.get("value", "") == taint.get("value", ""))
+            for entry in tolerations
+        )
+
+    present = (taint for taint in node["spec"].get("taints", ()) if taint["effect"] != "PreferNoSchedule" and not tolerated(taint))
+    return [f"{taint['key']}={taint.get('value', '')}:{taint['effect']}" for taint in present]

@@ -53,7 +53,7 @@ class Ward:
         kinds = tuple(map(BY_NAME.get, ("Deployment", "Job", "PersistentVolumeClaim")))
         self._owned = read_owned(kube, namespace, {MANAGED_BY: MANAGER}, kinds)
         self._pods = self._list(POD.path(namespace))
-        self._events = sorted(self._list(EVENT.path(namespace)), key=_time)
+        self._events = sorted(self._list(EVENT.path(namespace)), key=event_time)
         self._nodes = self._list(NODE.path())
         self._classes = {
             item["metadata"]["name"]: item["metadata"].get("annotations", {}).get(DEFAULT_CLASS) == "true"
@@ -143,5 +143,6 @@ def _newest(objects: Iterable[dict]) -> dict:
     return max(objects, key=lambda obj: obj["metadata"]["creationTimestamp"], default={})
 
 
-def _time(event: dict) -> str:
+def event_time(event: dict) -> str:
+    """When an event happened last, as the API server writes times."""
     return event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
