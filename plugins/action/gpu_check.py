@@ -16,7 +16,7 @@ from ansible_collections.selfhosted.llm.plugins.module_utils.doctor.node_evidenc
 from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.files import now, write_atomically
 from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import pool_record
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube import gpu_test
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube import vectoradd
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import delete_object
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.gpu_nodes import examine, holders
@@ -39,11 +39,11 @@ class ActionModule(ClusterAction):
     }
 
     def execute(self, args: dict, host: str) -> dict:
-        test = gpu_test.Test(args["image"], args["command"], args["timeout"])
+        test = vectoradd.Vectoradd(args["image"], args["command"], args["timeout"])
         records = list(filter(None, map(pool_record, args["pools"])))
         with self.cluster(args) as kube:
             nodes = list(examine(kube, records)) if kube else []
-            results = gpu_test.kept(kube, test, nodes) if nodes else {}
+            results = vectoradd.kept(kube, test, nodes) if nodes else {}
             rows = [_row(kube, evidence, results.get(evidence.name, {}), args["only_untested"]) for evidence in nodes]
             due = [(evidence, row) for evidence, row in zip(nodes, rows, strict=True) if row["test"] == DUE]
             if due and not self._task.check_mode:
@@ -64,7 +64,7 @@ def _row(kube: Kube, evidence: NodeEvidence, former: dict, only_untested: bool) 
     row = {
         "node": evidence.name,
         "pool": evidence.pool["name"],
-        "card": gpu_test.card(evidence),
+        "card": vectoradd.card(evidence),
         "slots": evidence.allocatable,
         "wanted": evidence.wanted,
         "test": DUE,
@@ -82,7 +82,7 @@ def _row(kube: Kube, evidence: NodeEvidence, former: dict, only_untested: bool) 
     return row
 
 
-def _test(kube: Kube, test: gpu_test.Test, due: list[tuple[NodeEvidence, dict]], results: dict[str, dict], report: Progress) -> None:
+def _test(kube: Kube, test: vectoradd.Vectoradd, due: list[tuple[NodeEvidence, dict]], results: dict[str, dict], report: Progress) -> None:
     """Test nodes side by side: write into their rows and the results, keep these, and remove the Jobs."""
     jobs = []
     try:
@@ -91,14 +91,14 @@ def _test(kube: Kube, test: gpu_test.Test, due: list[tuple[NodeEvidence, dict]],
         for (evidence, row), job in zip(due, jobs, strict=True):
             try:
                 result = test.finish(kube, evidence, job, lambda text, elapsed, node=evidence.name: report(f"node {node}: {text}", elapsed))
-            except gpu_test.Taken:
+            except vectoradd.Taken:
                 row |= {"test": BUSY, "why": f"The last slot of node {evidence.name} was taken before the test began."}
                 continue
             results[evidence.name] = result
             row["test"] = "passed"
             if not result["passed"]:
                 row |= {"test": "failed", "cause": "vectoradd", "why": f"Node {evidence.name} does not compute: {result['words']}."}
-        gpu_test.keep(kube, results)
+        vectoradd.keep(kube, results)
     finally:
         for job in jobs:
             delete_object(kube, job, check_mode=False)

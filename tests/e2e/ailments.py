@@ -319,7 +319,7 @@ def examined(engineer: Kube, cause: str, host: str) -> Evidence:
 def trimmed(evidence: dict[str, Any]) -> dict[str, Any]:
     """Evidence with no more of the objects than their doctor may look at, and the last 40 lines of a log."""
     log = "\n".join(evidence["log"].splitlines()[-40:])
-    return evidence | {name: _only(evidence[name], fields) for name, fields in FIELDS.items()} | {"log": log}
+    return evidence | {name: only(evidence[name], fields) for name, fields in FIELDS.items()} | {"log": log}
 
 
 CONDITIONS = dict.fromkeys(("type", "status", "reason", "message"), {})
@@ -345,11 +345,11 @@ FIELDS: dict[str, Any] = {
 }
 
 
-def _only(value: Any, fields: dict[str, Any]) -> Any:
+def only(value: Any, fields: dict[str, Any]) -> Any:
     """A value with these fields, and those in them; whole where none is named."""
     if isinstance(value, list):
-        return [_only(entry, fields) for entry in value]
-    return {key: _only(value[key], inner) for key, inner in fields.items() if key in value} if fields else value
+        return [only(entry, fields) for entry in value]
+    return {key: only(value[key], inner) for key, inner in fields.items() if key in value} if fields else value
 
 
 def main() -> None:

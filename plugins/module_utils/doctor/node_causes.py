@@ -24,6 +24,7 @@ _NO_DRIVER = re.compile(
     "|only supported on NVML-based systems|libnvidia-ml|nvidia-container-cli|no runtime for",
     re.IGNORECASE,
 )
+_NO_DEVICES = "No devices found"
 _UNHEALTHY = re.compile("unhealthy", re.IGNORECASE)
 # Seconds until the kubelet has told the API server what a plugin said at its start: it does so every 10 s.
 _SETTLES = 15
@@ -93,7 +94,8 @@ def not_ready(it: NodeEvidence) -> str:
 
 
 def no_plugin(it: NodeEvidence) -> str:
-    return "" if it.plugin else f"there is no DaemonSet {it.own}"
+    beside = f", and something else advertises {it.allocatable} {GPU}" if it.allocatable else ""
+    return "" if it.plugin else f"there is no DaemonSet {it.own}{beside}"
 
 
 def not_selected(it: NodeEvidence) -> str:
@@ -116,7 +118,10 @@ def taint(it: NodeEvidence) -> str:
 def no_pod(it: NodeEvidence) -> str:
     if it.pod:
         return condition(it.pod, "PodScheduled", "False").get("message", "")
-    return f"{_desired(it)}: {it.event('FailedCreate') or 'its affinity leaves the node out, or its pod is still to be made'}"
+    if said := it.event("FailedCreate"):
+        return said
+    selective = "nodeAffinity" in it.plugin["spec"]["template"]["spec"].get("affinity", {})
+    return f"{_desired(it)} has an affinity, which leaves it out" if selective else ""
 
 
 def _desired(it: NodeEvidence) -> str:
@@ -133,7 +138,7 @@ def no_driver(it: NodeEvidence) -> str:
     if it.allocatable:  # what a former run said is over
         return ""
     said = [*it.lines, it.ended.get("message", ""), it.waiting.get("message", ""), it.event("FailedCreatePodSandBox")]
-    return next((line.strip() for line in reversed(said) if _NO_DRIVER.search(line)), "")
+    return next((line.strip() for line in said if _NO_DRIVER.search(line)), "")
 
 
 def not_made(it: NodeEvidence) -> str:
@@ -150,12 +155,14 @@ def crash(it: NodeEvidence) -> str:
 def starting(it: NodeEvidence) -> str:
     if it.age >= _SETTLES:
         return ""
+    if not it.pod:
+        return f"{_desired(it)} has made no pod for it yet"
     return f"pod {path(it.pod)} {f'began {it.age:.0f} s ago' if it.age else it.waiting.get('reason', 'is to begin')}"
 
 
 def second_plugin(it: NodeEvidence) -> str:
     others = [path(plugin) for plugin in it.others if plugin is not it.plugin]
-    return f"DaemonSet {', '.join(others)} beside {path(it.plugin)}, of which {GPU} is {it.allocatable}" if others else ""
+    return f"DaemonSet {', '.join(others)} beside {path(it.plugin)}, and {GPU} is {it.allocatable}" if others else ""
 
 
 def renamed(it: NodeEvidence) -> str:
@@ -165,7 +172,10 @@ def renamed(it: NodeEvidence) -> str:
 
 
 def no_card(it: NodeEvidence) -> str:
-    return "" if it.capacity else f"{GPU} is 0 in capacity, and the plugin's last words are: {it.last_words or '(none)'}"
+    # The kubelet keeps the capacity for 5 minutes after a plugin's end.
+    if it.allocatable or it.capacity and not any(_NO_DEVICES in line for line in it.lines):
+        return ""
+    return f"{GPU} is 0, and the plugin's last words are: {it.last_words or '(none)'}"
 
 
 def unhealthy(it: NodeEvidence) -> str:
@@ -184,9 +194,9 @@ def other_slicing(it: NodeEvidence) -> str:
 
 
 def fewer_cards(it: NodeEvidence) -> str:
-    cards = it.allocatable // it.pool["slots_per_gpu"]
-    wanted = f"{it.pool['instance_type']} has {it.pool['gpus_per_node']}"
-    return f"{GPU} is {it.allocatable}, of {cards} cards, and {wanted}" if cards < it.pool["gpus_per_node"] else ""
+    cards, slots = it.pool["gpus_per_node"], it.pool["slots_per_gpu"]
+    there = it.allocatable // slots
+    return f"{GPU} is {it.allocatable} at {slots} a card, {there} of {cards} cards of {it.pool['instance_type']}" if there < cards else ""
 
 
 def wrong_count(it: NodeEvidence) -> str:
@@ -200,10 +210,10 @@ CAUSES = (
     Cause(
         "not_ready",
         "is not ready",
-        "look after the instance, or delete it for the pool to replace; uncordon it if it is cordoned",
+        "look after its instance, delete it for the pool to replace, or uncordon the node",
         not_ready,
     ),
-    Cause("no_plugin", "has no device plugin", PLATFORM, no_plugin),
+    Cause("no_plugin", "has no device plugin", f"{PLATFORM}, with nvidia_utilities_device_plugin true where another is there", no_plugin),
     Cause("not_selected", "is not selected by its device plugin", f"{PLATFORM}, which restores labels and selector", not_selected),
     Cause(
         "taint",
@@ -226,7 +236,7 @@ CAUSES = (
     ),
     Cause("not_made", "cannot start its device plugin", LOOK, not_made),
     Cause("crash", "has a device plugin that crashes", f"mend what its last words name, and {PLATFORM}", crash),
-    Cause("starting", "has a device plugin that has only begun", "wait", starting),
+    Cause("starting", "waits for its device plugin", "wait", starting),
     Cause("second_plugin", "has a second device plugin", "remove one of the two, as they overwrite each other's count", second_plugin),
     Cause(
         "renamed",

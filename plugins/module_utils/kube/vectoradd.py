@@ -31,7 +31,7 @@ class Taken(Exception):
     """Somebody else took the node's last GPU slot before the test did."""
 
 
-class Test(NamedTuple):
+class Vectoradd(NamedTuple):
     """What is run on a node.
 
     Attributes:
@@ -129,7 +129,7 @@ def card(evidence: NodeEvidence) -> str:
     return evidence.node.get("metadata", {}).get("labels", {}).get(PRODUCT, "")
 
 
-def kept(kube: Kube, test: Test, nodes: list[NodeEvidence]) -> dict[str, dict]:
+def kept(kube: Kube, test: Vectoradd, nodes: list[NodeEvidence]) -> dict[str, dict]:
     """The results that were kept of these very nodes and this test, by node."""
     results = {node: json.loads(text) for node, text in read(kube, _record({})).get("data", {}).items()}
     return {
@@ -144,7 +144,7 @@ def keep(kube: Kube, results: dict[str, dict]) -> None:
     apply_object(kube, _record(results), check_mode=False)
 
 
-def _identity(evidence: NodeEvidence, test: Test) -> dict[str, str]:
+def _identity(evidence: NodeEvidence, test: Vectoradd) -> dict[str, str]:
     """What a result is of: another node of the same name, or another image, is to be tested anew."""
     return {"uid": evidence.node.get("metadata", {}).get("uid", ""), "pool": evidence.pool["name"], "image": test.image}
 
