@@ -131,10 +131,9 @@ class Workshop:
             assert time.monotonic() < end, tell(finding for _evidence, finding in found) or "the node is well"
             time.sleep(0.5)
 
-    def advertises(self, slots: int) -> None:
-        """Wait until the node advertises so many slots."""
-        path = NODE.path(name=self.node)
-        self.until(lambda: int(self.admin.request("GET", path)["status"]["allocatable"].get(GPU, 0)) == slots)
+    def recover(self) -> None:
+        """Wait until nothing ails the node."""
+        self.until(lambda: not any(map(diagnose, examine(self.admin, [pool_record(self.pool)]))))
 
     def until(self, holds: Callable[[], bool], seconds: float = 60) -> None:
         end = time.monotonic() + seconds
@@ -252,7 +251,7 @@ FIELDS: dict[str, Any] = {
     "node": {
         "metadata": {"name": {}, "uid": {}, "labels": {POOL_LABEL: {}, "kubernetes.io/hostname": {}}},
         "spec": {"taints": {}, "unschedulable": {}},
-        "status": {"allocatable": {GPU: {}}, "capacity": {GPU: {}}, "conditions": CONDITIONS},
+        "status": {"allocatable": {GPU: {}}, "capacity": {GPU: {}}, "conditions": CONDITIONS | {"lastHeartbeatTime": {}}},
     },
     "plugins": {
         "metadata": dict.fromkeys(("namespace", "name", "uid"), {}),

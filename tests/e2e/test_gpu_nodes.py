@@ -8,14 +8,14 @@ import json
 import pytest
 import yaml
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.doctor.evidence import GPU
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.vectoradd import CHECK
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, NODE
 
 from .conftest import SANDBOX
 from .node_ailments import AILMENTS, Workshop
 
+RECORD = BY_NAME["ConfigMap"].path("nvidia", CHECK)
 PLATFORM = ("inventories/platform", SANDBOX)
 # In the order in which each leaves least to the next: the kubelet keeps a former capacity for 5 minutes.
 CAUSES = {
@@ -41,7 +41,7 @@ def healthy(workshop):
     """The node with one card of two slots."""
     workshop.cards(1)
     workshop.plugin()
-    workshop.advertises(2)
+    workshop.recover()
     return workshop
 
 
@@ -61,23 +61,23 @@ def wait(run, tmp_path, workshop):
 @pytest.fixture
 def check(run, tmp_path, workshop, admin):
     """Run playbooks/gpu_check.yml on the pool; what it keeps is forgotten afterwards."""
-    record = BY_NAME["ConfigMap"].path("nvidia", CHECK)
-    former = _data(admin, record)
 
     def check(*extra: str):
         variables = {"sks_gpu_nodes_pools": [workshop.pool], "nvidia_utilities_test_data": str(tmp_path / "gpu-check.json")}
         return run("playbooks/gpu_check.yml", *PLATFORM, extra=("-e", json.dumps(variables), *extra))
 
     yield check
-    if _data(admin, record) != former:
-        admin.request("DELETE", record)
+    if _kept(admin):
+        admin.request("DELETE", RECORD)
 
 
-def _data(admin, path: str) -> dict:
+def _kept(admin) -> dict[str, dict]:
+    """The results that are kept, by node."""
     try:
-        return admin.request("GET", path).get("data", {})
+        data = admin.request("GET", RECORD)["data"]
     except KubeError:
         return {}
+    return {node: json.loads(text) for node, text in data.items()}
 
 
 def _jobs(admin) -> list[str]:
@@ -107,12 +107,11 @@ def test_a_node_that_becomes_ready_is_waited_for(workshop, wait):
 def test_a_node_is_tested_and_the_result_kept(healthy, check, admin, tmp_path):
     planned = check("--check")
     assert planned.status == 0 and [node["test"] for node in _nodes(planned)] == ["to be tested"]
-    assert _jobs(admin) == [] and healthy.node not in _data(admin, BY_NAME["ConfigMap"].path("nvidia", CHECK))
+    assert _jobs(admin) == [] and healthy.node not in _kept(admin)
 
     tested = check()
     assert tested.status == 0 and tested.changed, tested.message
-    ((name, text),) = _data(admin, BY_NAME["ConfigMap"].path("nvidia", CHECK)).items()
-    result = json.loads(text)
+    ((name, result),) = _kept(admin).items()
     assert name == healthy.node and result["passed"] and result["words"] == "Test PASSED" and result["pool"] == "default"
     (row,) = json.loads((tmp_path / "gpu-check.json").read_text())["nodes"]
     assert (row["test"], row["slots"], row["wanted"], row["time"]) == ("passed", 2, 2, result["time"])
@@ -125,7 +124,7 @@ def test_a_test_that_fails_is_told_with_its_last_words(healthy, check, admin):
     result = check("-e", json.dumps({"nvidia_utilities_test_command": command}))
     assert result.status != 0 and f"{healthy.node} (vectoradd)" in result.message
     assert "exit code 1: CUDA driver version is insufficient" in result.text
-    assert json.loads(_data(admin, BY_NAME["ConfigMap"].path("nvidia", CHECK))[healthy.node])["passed"] is False
+    assert _kept(admin)[healthy.node]["passed"] is False
     assert _jobs(admin) == []
 
 
@@ -153,7 +152,3 @@ def test_a_platform_run_tests_what_it_has_not_tested(healthy, check):
     again = check(*once)
     assert again.status == 0 and not again.changed and [node["test"] for node in _nodes(again)] == ["passed"]
 
-
-def test_the_sandbox_is_left_as_it_was(admin):
-    (node,) = admin.request("GET", NODE.path(), query={"labelSelector": "selfhosted.llm/pool=default"})["items"]
-    assert node["status"]["allocatable"].get(GPU, "0") == "0" and not node["spec"].get("taints")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ..kube.ready import NO_IMAGE, NOT_MADE, node_is_ready
 from .evidence import GPU, condition, untolerated
-from .node_evidence import NodeEvidence, path
+from .node_evidence import SETTLES, NodeEvidence, path
 
 # What the plugin (v0.18, internal/plugin/factory.go, internal/rm/nvml_manager.go, cmd/nvidia-device-plugin/main.go) and containerd
 # say on a node without NVIDIA's driver, or where no runtime brings it into the plugin's container.
@@ -26,8 +26,6 @@ _NO_DRIVER = re.compile(
 )
 _NO_DEVICES = "No devices found"
 _UNHEALTHY = re.compile("unhealthy", re.IGNORECASE)
-# Seconds until the kubelet has told the API server what a plugin said at its start: it does so every 10 s.
-_SETTLES = 15
 
 
 class Cause(NamedTuple):
@@ -60,8 +58,8 @@ class Finding(NamedTuple):
 
 
 def diagnose(evidence: NodeEvidence) -> Finding | None:
-    """The first cause whose rule finds a proof; none where the node advertises what it must."""
-    if evidence.node and node_is_ready(evidence.node) and evidence.allocatable == evidence.wanted:
+    """The first cause whose rule finds a proof; none where the node is as it must be."""
+    if evidence.node and node_is_ready(evidence.node) and evidence.well:
         return None
     cause, proof = next((cause, proof) for cause in CAUSES if (proof := cause.proof(evidence)))
     return Finding(evidence.pool["name"], evidence.name, cause, proof)
@@ -148,12 +146,12 @@ def not_made(it: NodeEvidence) -> str:
 
 
 def crash(it: NodeEvidence) -> str:
-    down = it.ended and (it.age < _SETTLES or not it.container["ready"])
+    down = it.ended and (it.age < SETTLES or not it.container["ready"])
     return f"exit code {it.ended['exitCode']}: {it.last_words or it.ended['reason']}" if down else ""
 
 
 def starting(it: NodeEvidence) -> str:
-    if it.age >= _SETTLES:
+    if it.age >= SETTLES:
         return ""
     if not it.pod:
         return f"{_desired(it)} has made no pod for it yet"

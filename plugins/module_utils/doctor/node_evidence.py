@@ -9,9 +9,11 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
-from .evidence import GPU
+from .evidence import GPU, condition
 
 NAMESPACE = "nvidia"
+# Seconds until the API server knows from the kubelet, which tells it every 10 s, what a plugin said at its start.
+SETTLES = 15
 # In front of a line of the device plugin's log: level, date, time, thread, source.
 _KLOG = re.compile(r"^[IWEF]\d{4} [\d:.]+ +\d+ \S+?:\d+\] ")
 # NVIDIA's plugin prints the configuration that it runs with (cmd/nvidia-device-plugin/main.go).
@@ -62,6 +64,17 @@ class NodeEvidence(NamedTuple):
     def capacity(self) -> int:
         """The GPU slots that it advertises, or did before they became unhealthy."""
         return int(self.node.get("status", {}).get("capacity", {}).get(GPU, 0))
+
+    @property
+    def well(self) -> bool:
+        """Whether it advertises what it must, and not only still what a former run of its plugin did."""
+        return self.allocatable == self.wanted and (not self.pod or self.settled)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the kubelet has told what the plugin's present run said: by a report since then, or as there was time for one."""
+        reported = condition(self.node, "Ready", "True").get("lastHeartbeatTime") or ""
+        return bool(self.begun) and (reported >= self.begun or self.age >= SETTLES)
 
     @property
     def own(self) -> str:
@@ -125,10 +138,14 @@ class NodeEvidence(NamedTuple):
         return int(found[1]) if found else 1
 
     @property
+    def begun(self) -> str:
+        """When the plugin's container has begun; empty where it does not run."""
+        return self.container.get("state", {}).get("running", {}).get("startedAt", "")
+
+    @property
     def age(self) -> float:
-        """Seconds since the plugin's container has begun; 0 where it has not."""
-        begun = self.container.get("state", {}).get("running", {}).get("startedAt")
-        return (datetime.fromisoformat(self.now) - datetime.fromisoformat(begun)).total_seconds() if begun else 0
+        """Seconds since then; 0 where it does not run."""
+        return (datetime.fromisoformat(self.now) - datetime.fromisoformat(self.begun)).total_seconds() if self.begun else 0
 
     def event(self, *reasons: str, saying: str = "") -> str:
         """The newest event with one of these reasons and this text; empty where there is none."""

@@ -39,16 +39,16 @@ def examine(kube: Kube, records: list[dict]) -> Iterator[NodeEvidence]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for node in nodes:
             evidence = NodeEvidence(record, now, there, node)
-            if not node_is_ready(node):
-                yield from () if enough else (evidence,)
-            else:
-                yield evidence if evidence.allocatable == evidence.wanted else plugins.look(evidence)
+            if node_is_ready(node):
+                yield plugins.look(evidence)
+            elif not enough:
+                yield evidence
         if len(nodes) < record["nodes"]:
             yield NodeEvidence(record, now, there, {})
 
 
 class _Plugins:
-    """The device plugins of a cluster, read once, and only where a node lacks something."""
+    """The device plugins of a cluster; each thing is read once, and what explains only where a node lacks something."""
 
     def __init__(self, kube: Kube):
         self._kube = kube
@@ -56,10 +56,12 @@ class _Plugins:
     def look(self, evidence: NodeEvidence) -> NodeEvidence:
         """Add what is known of the device plugins for a node."""
         pods = [pod for pod in self._pods if _node_of(pod) == evidence.name and not pod["metadata"].get("deletionTimestamp")]
+        evidence = evidence._replace(plugins=self._all, pods=pods)
+        if evidence.well:
+            return evidence
         uids = {obj["metadata"]["uid"] for obj in (*self._all, *pods)}
         events = [event for event in self._events if event["involvedObject"].get("uid") in uids]
-        evidence = evidence._replace(plugins=self._all, pods=pods, events=events)
-        return evidence._replace(config=self._config(evidence.plugin), log=self._log(evidence))
+        return evidence._replace(events=events, config=self._config(evidence.plugin), log=self._log(evidence))
 
     @cached_property
     def _all(self) -> list[dict]:

@@ -107,6 +107,8 @@ def _pods(kube: Kube, live: dict, failed: bool) -> State:
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return State(False, failed, f"no node takes the pod: {condition.get('message', '')}")
+    if failed and status.get("message"):  # its node refused it, or took it away
+        return State(False, True, f"{status.get('reason')}: {status['message']}")
     containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
     for container in containers:
         waiting = container.get("state", {}).get("waiting", {})

@@ -175,6 +175,18 @@ def test_a_node_that_advertises_what_it_must_is_well_whatever_its_plugin_said():
     assert diagnose(advertising(2, log="Failed to initialize NVML")) is None
 
 
+def test_a_right_number_may_still_be_that_of_a_plugin_that_has_ended():
+    evidence = advertising(2)
+    state = evidence.pods[0]["status"]["containerStatuses"][0]["state"]
+    state["running"]["startedAt"] = evidence.now.replace("+00:00", "Z")
+    evidence.node["status"]["conditions"] = [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-11-28T00:00:00Z"}]
+    assert diagnose(evidence).cause.name == "starting"
+    assert diagnose(evidence._replace(now="2026-11-29T00:00:00+00:00")) is None
+    evidence.node["status"]["conditions"][0]["lastHeartbeatTime"] = state["running"]["startedAt"]
+    assert diagnose(evidence) is None
+    assert diagnose(evidence._replace(plugins=[], pods=[])) is None
+
+
 def test_nodes_that_lack_the_same_share_a_sentence():
     finding = diagnose(recorded("no_plugin"))
     findings = [finding, finding._replace(node="w2"), Finding("big", "", CAUSES[0], "0 of 1 are there")]

@@ -31,7 +31,7 @@ def daemonset(name: str, namespace: str, image: str, path: str = gpu_nodes.SOCKE
 def pod(name: str, owner: dict, where: dict, **metadata) -> dict:
     about = {"name": name, "namespace": owner["metadata"]["namespace"], "uid": name, "creationTimestamp": "2026-11-28T18:00:00Z"}
     owners = {"ownerReferences": [{"uid": owner["metadata"]["uid"]}]}
-    states = {"containerStatuses": [{"name": "plugin", "ready": True, "state": {}}]}
+    states = {"containerStatuses": [{"name": "plugin", "ready": True, "state": {"running": {"startedAt": "2026-11-28T18:00:00Z"}}}]}
     return {"metadata": about | owners | metadata, "spec": where, "status": states}
 
 
@@ -68,10 +68,10 @@ class Cluster:
         return f"log of {path.split('/')[-2]}"
 
 
-def test_nodes_that_advertise_what_they_must_cost_one_request():
-    cluster = Cluster([node("a"), node("b")])
+def test_nodes_that_advertise_what_they_must_cost_three_requests():
+    cluster = Cluster([node("a"), node("b")], daemonsets=[daemonset("device-plugin-llm", "nvidia", "localhost/plugin")])
     assert [evidence.name for evidence in gpu_nodes.examine(cluster, [record(2)])] == ["a", "b"]
-    assert cluster.asked == ["/api/v1/nodes"]
+    assert cluster.asked == ["/api/v1/nodes", "/apis/apps/v1/daemonsets", "/api/v1/namespaces/nvidia/pods"]
 
 
 def test_a_node_that_goes_does_not_count_where_there_are_enough():
@@ -106,7 +106,7 @@ def test_what_is_known_of_a_nodes_plugins_is_added_where_it_lacks_something():
     assert {one["metadata"]["name"] for one in evidence.pods} == {"running", "pending"}
     assert [entry["message"] for entry in evidence.events] == ["first", "second"]
     assert (evidence.config, evidence.log) == ("replicas: 2", "log of running")
-    assert well.plugins == []
+    assert (well.events, well.config, well.log) == ([], "", "")
 
 
 def test_who_holds_slots():
