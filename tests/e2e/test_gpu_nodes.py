@@ -91,7 +91,7 @@ def _nodes(result) -> list[dict]:
 @pytest.mark.parametrize("cause", CAUSES)
 def test_a_node_that_is_not_prepared_is_told_its_cause(workshop, wait, cause):
     AILMENTS[cause](workshop)
-    evidence, finding = workshop.examined(cause)
+    _evidence, finding = workshop.examined(cause)
     result = wait(1)
     assert result.status != 0 and CAUSES[cause] in result.message
     assert f"Node {workshop.node} of pool default {finding.cause.means}: " in result.message and finding.cause.cure in result.message
