@@ -155,7 +155,7 @@ def starting(it: NodeEvidence) -> str:
         return ""
     if not it.pod:
         return f"{_desired(it)} has made no pod for it yet"
-    return f"pod {path(it.pod)} {f'began {it.age:.0f} s ago' if it.age else it.waiting.get('reason', 'is to begin')}"
+    return f"pod {path(it.pod)} {f'began {it.age:.0f} s ago' if it.begun else it.waiting.get('reason', 'is to begin')}"
 
 
 def second_plugin(it: NodeEvidence) -> str:
