@@ -68,8 +68,9 @@ class Vectoradd(NamedTuple):
             "metadata": {"name": f"{CHECK}-{evidence.name}", "namespace": NAMESPACE, "labels": LABELS},
             "spec": {
                 "backoffLimit": 0,
-                "activeDeadlineSeconds": self.timeout,
-                "ttlSecondsAfterFinished": 3600,  # where this run was interrupted
+                # Where this run is interrupted.
+                "activeDeadlineSeconds": self.timeout + 60,
+                "ttlSecondsAfterFinished": 3600,
                 "template": {"metadata": {"labels": LABELS}, "spec": pod},
             },
         }
@@ -119,9 +120,9 @@ class Vectoradd(NamedTuple):
     def _said(self, kube: Kube, live: dict) -> list[str]:
         """The lines that a Job's pod printed."""
         selector = ",".join(f"{key}={value}" for key, value in live["spec"]["selector"]["matchLabels"].items())
-        (pod,) = kube.request("GET", POD.path(NAMESPACE), query={"labelSelector": selector})["items"]
-        log = kube.text(POD.path(NAMESPACE, pod["metadata"]["name"]) + "/log")
-        return [line.strip() for line in log.splitlines() if line.strip()] or [""]
+        pods = kube.request("GET", POD.path(NAMESPACE), query={"labelSelector": selector})["items"]
+        logs = [kube.text(POD.path(NAMESPACE, pod["metadata"]["name"]) + "/log") for pod in pods]
+        return [line.strip() for log in logs for line in log.splitlines() if line.strip()] or [""]
 
 
 def card(evidence: NodeEvidence) -> str:

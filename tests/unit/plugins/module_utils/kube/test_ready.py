@@ -91,6 +91,13 @@ def test_jobs_end_complete_or_failed():
     assert ready.state(Cluster(ended), failed) == (False, True, "container server: exit code 3: no space left", True)
 
 
+def test_a_pod_that_its_node_refuses_says_why():
+    job = {"kind": "Job", "metadata": {"name": "j", "namespace": "n"}, "spec": {"selector": {"matchLabels": {"x": "y"}}}}
+    failed = job | {"status": {"conditions": [{"type": "Failed", "status": "True"}]}}
+    refused = pod(phase="Failed", reason="UnexpectedAdmissionError", message="Allocate failed due to no healthy devices")
+    assert ready.state(Cluster(refused), failed).text == "UnexpectedAdmissionError: Allocate failed due to no healthy devices"
+
+
 def test_a_running_job_reports_its_last_line():
     job = deployment() | {"kind": "Job", "status": {}}
     assert ready.state(Cluster(container({"running": {}}), log="42 % at 10 MiB/s"), job).text == "42 % at 10 MiB/s"
