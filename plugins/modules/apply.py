@@ -88,8 +88,8 @@ options:
         default: '0'
       gpu_mib:
         description:
-          - Memory in MiB that must be in use on the pod's cards, as the platform's Prometheus knows it, what others use of them included.
-            Where it knows nothing, and with V(0), nothing is asked.
+          - GPU memory in MiB that the pod must use, as the platform's Prometheus knows it. Where it knows nothing, and with V(0), nothing
+            is asked.
         type: int
         default: 0
   retry_failed:

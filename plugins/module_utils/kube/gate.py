@@ -113,12 +113,12 @@ class Gate(Trial):
             raise NotServing(f"{self.owner.instance} reserves a GPU, but computes on the CPU (llama_cpp_gpu_layers is {wanted}): {says}.")
 
     def _check_memory(self, pod: str) -> None:
-        """Make sure that the pod's cards hold as much as its weights take, where that is known."""
+        """Make sure that the pod uses as much of the cards' memory as its weights take, where that is known."""
         used = used_mib(self.kube, self.owner.engineer, pod, self.options["gpu_mib"])
         if used is not None and used < self.options["gpu_mib"]:
             raise NotServing(
-                f"{self.owner.instance} reserves a GPU, but does not use its memory: {used} MiB are in use on its cards, where its weights "
-                f"alone take {self.options['gpu_mib']} MiB."
+                f"{self.owner.instance} reserves a GPU, but uses {used} MiB of its memory, where its weights alone take "
+                f"{self.options['gpu_mib']} MiB (llm_gate_gpu)."
             )
 
     def keep_evidence(self, deployment: dict, reason: str) -> str:

@@ -125,7 +125,7 @@ def test_an_embedding_model_is_asked_for_an_embedding(asked):
 
 
 def test_weights_that_are_not_in_the_memory_of_the_cards_are_told(asked):
-    with pytest.raises(NotServing, match="3000 MiB are in use on its cards, where its weights alone take 4000 MiB"):
+    with pytest.raises(NotServing, match="uses 3000 MiB of its memory, where its weights alone take 4000 MiB"):
         asked(used=3000)
 
 

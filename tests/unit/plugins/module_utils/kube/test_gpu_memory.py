@@ -38,6 +38,7 @@ def test_it_is_asked_until_enough_is_used(used):
 def test_after_a_while_what_there_is_is_told(used):
     assert used(100.0) == 100
     assert used(None) is None
+    assert used(0.0) is None  # of no process, so that nobody can tell whose the memory is
 
 
 def test_without_monitoring_nothing_is_waited_for(used):
