@@ -14,6 +14,8 @@ from .ready import node_is_ready
 POOL_ID = "node.exoscale.net/nodepool-id"
 # On a node, which keys of labels and taints its pool gave it, so that they go when the pool gives them no more.
 GIVEN = "selfhosted.llm/given"
+# How node feature discovery begins the names of its annotations; one lists its labels, those of its own prefix without it.
+DISCOVERY, DISCOVERED, FEATURES = "nfd.node.kubernetes.io/", "nfd.node.kubernetes.io/feature-labels", "feature.node.kubernetes.io/"
 
 
 class Marks(NamedTuple):
@@ -62,6 +64,16 @@ def marked(node: dict, marks: Marks) -> dict[str, Any]:
     # Others write to nodes too: what they wrote meanwhile must not be lost with the list of taints.
     patch["metadata"]["resourceVersion"] = metadata["resourceVersion"]
     return patch
+
+
+def undiscovered(node: dict) -> dict[str, Any]:
+    """The merge patch that takes from a live Node what node feature discovery wrote there; empty where that is nothing."""
+    annotations = [name for name in node["metadata"].get("annotations", {}) if name.startswith(DISCOVERY)]
+    if not annotations:
+        return {}
+    listed = node["metadata"]["annotations"].get(DISCOVERED, "").split(",")
+    labels = [name if "/" in name else FEATURES + name for name in listed if name]
+    return {"metadata": {"annotations": dict.fromkeys(annotations), "labels": dict.fromkeys(labels)}}
 
 
 def _comparable(taints: list[dict]) -> set[tuple[str, str, str]]:

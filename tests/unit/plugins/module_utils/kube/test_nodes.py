@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.nodes import GIVEN, Marks, in_order_of_loss, marked
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.nodes import GIVEN, Marks, in_order_of_loss, marked, undiscovered
 
 POOL = Marks({"role": "llm"}, {"nodepool": {"value": "llm", "effect": "NoSchedule"}})
 # What the node has of itself, and what somebody else gave it.
@@ -61,3 +61,15 @@ def test_a_new_node_that_sks_marked_is_only_remembered():
     del node["metadata"]["annotations"]
     assert list(marked(node, POOL)["metadata"]) == ["annotations", "resourceVersion"] and "spec" not in marked(node, POOL)
     assert GIVEN in marked(node, POOL)["metadata"]["annotations"]
+
+
+def test_what_feature_discovery_wrote_is_taken_back_and_nothing_else():
+    annotations = {"nfd.node.kubernetes.io/feature-labels": "cpu-cpuid.AVX2,nvidia.com/gpu.count", "nfd.node.kubernetes.io/x": "", "o": "1"}
+    node = {"metadata": {"name": "n", "labels": {"role": "llm"}, "annotations": annotations}}
+    assert undiscovered(node) == {
+        "metadata": {
+            "annotations": {"nfd.node.kubernetes.io/feature-labels": None, "nfd.node.kubernetes.io/x": None},
+            "labels": {"feature.node.kubernetes.io/cpu-cpuid.AVX2": None, "nvidia.com/gpu.count": None},
+        }
+    }
+    assert undiscovered({"metadata": {"name": "n", "annotations": {"o": "1"}}}) == {}
