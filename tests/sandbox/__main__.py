@@ -53,7 +53,7 @@ def load(name: str, image: str) -> None:
         with build.exclusive(build.CACHE / "lock", "the cache"):
             build.build([lambda: build.archive(f"image-{image}", tables.ON_DEMAND[image])])
     this.load_on_demand(image)
-    say(f"loaded: {tables.ON_DEMAND[image][0].name}")
+    say(f"loaded: {', '.join(each.name for each in tables.ON_DEMAND[image])}")
 
 
 def down(name: str) -> None:

@@ -144,13 +144,14 @@ def go_module(name: str, program: steps.GoModule) -> Path:
     """The built program of a module of its own."""
     def make(work: Path, out: Path) -> None:
         with stage(f"compiling {name} (Go; minutes when nothing is cached)"):
-            module = json.loads(output(["go", "mod", "download", "-json", program.module], cwd=work))
-            if module["Sum"] != program.sum:
-                raise SandboxError(f"The Go module {program.module} is not the one that tables.py names.")
             source = work / "source"
-            shutil.copytree(module["Dir"], source, copy_function=shutil.copyfile)
-            for path in (source, *source.rglob("*")):
-                path.chmod(0o755 if path.is_dir() else 0o644)  # the module cache is read-only
+            for place, path, total in (("", program.module, program.sum), *program.inside):
+                module = json.loads(output(["go", "mod", "download", "-json", path], cwd=work))
+                if module["Sum"] != total:
+                    raise SandboxError(f"The Go module {path} is not the one that tables.py names.")
+                shutil.copytree(module["Dir"], source / place, copy_function=shutil.copyfile)
+                for file in (source / place, *(source / place).rglob("*")):
+                    file.chmod(0o755 if file.is_dir() else 0o644)  # the module cache is read-only
             for path, text in program.files:
                 (source / path).write_text(text)
             run(["go", "build", "-trimpath", "-ldflags", f"-s -w {program.flags}", "-o", out, program.package],

@@ -74,6 +74,7 @@ class GoModule:
     package: str
     flags: str = ""  # for the linker
     files: tuple[tuple[str, str], ...] = ()  # path and text
+    inside: tuple[tuple[str, str, str], ...] = ()  # modules that it has in its own tree: path there, path@version, sum
 
 
 @dataclass(frozen=True)

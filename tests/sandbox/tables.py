@@ -16,6 +16,7 @@ PAUSE = "3.10.1"  # the tag kubeadm asks for; also in files/node-base.sh
 LLAMA_SERVER = "0.7.0"  # as served by Debian forky
 PROMETHEUS = "3.7.3"  # Go modules call it v0.307.3; Debian's cannot discover pods
 PROM_LABEL_PROXY = "0.12.1"
+NODE_FEATURE_DISCOVERY = "v0.18.3"
 HUGGINGFACE_HUB = "2.4.0"  # pinned with its dependencies in images/downloader.txt
 
 # Addresses. The host's and the engine's end of the pair that joins them; the engine's is SANDBOX_ADDRESS.
@@ -59,6 +60,7 @@ GO = {
     "pause": "./pause",
     "device_plugin": "./device_plugin",
     "dcgm_exporter": "./dcgm_exporter",
+    "gpu-feature-discovery": "./gpu-feature-discovery",
 }
 GO_APART = {"local-path-provisioner"}  # its Sirupsen/logrus collides with sirupsen/logrus in a common build
 GO_MODULES = {
@@ -72,6 +74,13 @@ GO_MODULES = {
         f"github.com/prometheus-community/prom-label-proxy@v{PROM_LABEL_PROXY}",
         "h1:vJ6tGz4NMge140Ua3T/zh3HO0CA3bmnCsfkWK/cujG0=", ".",
         f"-X github.com/prometheus/common/version.Version={PROM_LABEL_PROXY}"),
+    **{name: GoModule(
+        f"sigs.k8s.io/node-feature-discovery@{NODE_FEATURE_DISCOVERY}", "h1:q5/qpyxrasI/F6838lflFNGAUszpMNRuFwornPLYdxQ=",
+        f"./cmd/{name}", f"-X sigs.k8s.io/node-feature-discovery/pkg/version.version={NODE_FEATURE_DISCOVERY} "
+        "-X sigs.k8s.io/node-feature-discovery/pkg/utils/hostpath.pathPrefix=/host-",  # as in its image
+        inside=(("api/nfd", f"sigs.k8s.io/node-feature-discovery/api/nfd@{NODE_FEATURE_DISCOVERY}",
+                 "h1:l+ZtPZTdgsdG2POxY7oh7gdk/ML/FLI5VKwSDBl1fyk="),))
+       for name in ("nfd-master", "nfd-worker", "nfd-gc")},
 }
 
 NODE_PACKAGES = """systemd systemd-sysv dbus iptables nftables iproute2 kmod procps mount ethtool socat conntrack
@@ -123,6 +132,8 @@ LAYERS = {
     "local-path-provisioner": (Go("local-path-provisioner", "usr/local/bin/local-path-provisioner"),),
     "device_plugin": (Go("device_plugin", "usr/local/bin/device_plugin"),),
     "dcgm_exporter": (Go("dcgm_exporter", "usr/local/bin/dcgm_exporter"),),
+    "gpu-feature-discovery": (Go("gpu-feature-discovery", "usr/local/bin/gpu-feature-discovery"),),
+    "node-feature-discovery": tuple(Go(name, f"usr/bin/{name}") for name in ("nfd-master", "nfd-worker", "nfd-gc")),
     "llama-server": (Debs("forky", LLAMA, expect=("llama.cpp-tools", LLAMA_SERVER)), Check("llama-server --version")),
     "converter": (
         Debs("forky", CONVERTER, expect=("llama.cpp-tools", LLAMA_SERVER)),
@@ -200,6 +211,11 @@ FOR_WORKERS = (
 ON_DEMAND = {
     # laid out as llama.cpp's image `full`: convert_hf_to_gguf.py and llama-quantize in /app
     "converter": (Image(f"localhost/llama-full:{LLAMA_SERVER}", ("userland", "converter"), {"WorkingDir": "/app"}),),
+    "feature-discovery": (
+        Image(f"localhost/node-feature-discovery:{NODE_FEATURE_DISCOVERY}", ("userland", "node-feature-discovery"),
+              {"User": "65534:65534"}),
+        Image("localhost/gpu-feature-discovery:sandbox", ("userland", "gpu-feature-discovery"),
+              {"Entrypoint": ["/usr/local/bin/gpu-feature-discovery"]})),
 }
 
 # With a Docker engine of the user's own: public images under the same names, and Dockerfiles for the sandbox's own.
@@ -209,6 +225,8 @@ OFFICIAL = {
     f"localhost/llama-full:{LLAMA_SERVER}": "ghcr.io/ggml-org/llama.cpp:full",
     f"localhost/prometheus:v{PROMETHEUS}": f"docker.io/prom/prometheus:v{PROMETHEUS}",
     f"localhost/prom-label-proxy:v{PROM_LABEL_PROXY}": f"quay.io/prometheuscommunity/prom-label-proxy:v{PROM_LABEL_PROXY}",
+    f"localhost/node-feature-discovery:{NODE_FEATURE_DISCOVERY}":
+        f"registry.k8s.io/nfd/node-feature-discovery:{NODE_FEATURE_DISCOVERY}",
     "localhost/busybox:1.35": "docker.io/library/busybox:1.35",
 }
 
@@ -240,6 +258,7 @@ DOCKERFILES = {
         ENTRYPOINT ["vllm", "serve"]""",
     "localhost/device-plugin:sandbox": _go_dockerfile("device_plugin"),
     "localhost/dcgm-exporter:sandbox": _go_dockerfile("dcgm_exporter"),
+    "localhost/gpu-feature-discovery:sandbox": _go_dockerfile("gpu-feature-discovery"),
 }
 
 # The hub's tree: one real model from a Python package, and repositories of a tiny one of safetensors (tiny_llama.py), the
