@@ -57,6 +57,10 @@ class ActionModule(Preflight):
             notes += [f"{model.host}: {note}"] if note else []
         self.stop_on_problems()
         if args["refuse"]:  # else selfhosted.llm.plan_report shows it
+            running = {host: plan for host, plan in deployments.items() if int(values[host]["llm_replicas"])}
+            judged = {host: plan for host, plan in running.items() if not values[host]["llm_force"]}
+            self.problems += gpu.crowded({host: gpu.Placement(plan["pool"], plan["slots"], 0) for host, plan in judged.items()})
+            self.stop_on_problems()
             for line in table([_row(host, deployment) for host, deployment in deployments.items()]):
                 Display().display(line)
         return result | {"changed": False, "deployments": deployments, "platform": self._platform(engineers), "warnings": notes}

@@ -29,17 +29,22 @@ RETURN = r"""
 _value:
   description:
     - For each GPU pool C(name), C(instance_type), C(nodes), C(eur_per_node_hour), C(gpu), C(gpus_per_node), C(slots_per_gpu),
-      C(slot_mib) (MiB), C(eur_per_slot_hour), C(node_selector) and C(tolerations).
+      C(slot_mib) (MiB), C(device_list_strategy), C(eur_per_slot_hour), C(node_selector) and C(tolerations).
   type: list
   elements: dict
 """
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import pool_record
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import PoolError, pool_record
 
 
 def gpu_pools(pools: list[dict]) -> list[dict]:
     """Records of the pools that have GPUs."""
-    return [record for pool in pools if (record := pool_record(pool))]
+    try:
+        return [record for pool in pools if (record := pool_record(pool))]
+    except PoolError as error:
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

@@ -62,12 +62,25 @@ class PlacementError(UserError):
     """No pool takes the share, as a sentence without host and variable."""
 
 
+class PoolError(UserError):
+    """A pool as the platform's inventory has it cannot be, as a sentence with the variable."""
+
+
 def pool_record(pool: dict) -> dict | None:
-    """What engineers must know of a node pool (an entry of sks_gpu_nodes_pools); None for a pool without GPUs."""
+    """What engineers must know of a node pool (an entry of sks_gpu_nodes_pools); None for a pool without GPUs.
+
+    Raises:
+        PoolError: the cards cannot be shared like this.
+    """
     offer = OFFERS.get(pool["instance_type"])
     if offer is None:
         return None
     slots = pool.get("slots_per_gpu", 1)
+    if slots < 1:
+        raise PoolError(
+            f"slots_per_gpu of pool {pool['name']} in sks_gpu_nodes_pools is {slots}: give 1 for whole cards, or the number of deployments "
+            "that share one."
+        )
     return {
         "name": pool["name"],
         "instance_type": pool["instance_type"],
@@ -76,6 +89,7 @@ def pool_record(pool: dict) -> dict | None:
         "gpus_per_node": offer.gpus,
         "slots_per_gpu": slots,
         "slot_mib": offer.mib // slots,
+        "device_list_strategy": pool.get("device_list_strategy", "cdi-cri"),
         "eur_per_node_hour": offer.eur_per_hour,
         "eur_per_slot_hour": round(offer.eur_per_hour / offer.gpus / slots, 4),
         "node_selector": {POOL_LABEL: pool["name"]},
@@ -102,7 +116,32 @@ def place(share: float, pools: list[dict]) -> Placement:
         + (f" up to {pool['gpus_per_node']} cards" if pool["slots_per_gpu"] == 1 else "")
         for pool in pools
     ]
-    raise PlacementError(f"no pool gives {share:g} GPU: {'; '.join(offered) or 'the platform has no GPU pool'}")
+    text = f"no pool gives {share:g} GPU: {'; '.join(offered) or 'the platform has no GPU pool'}"
+    if share > 1 and any(share <= pool["gpus_per_node"] for pool in pools):
+        text += (
+            ". Several cards for one deployment (tensor parallelism) and cards that several deployments share (time-slicing) exclude each "
+            "other: the platform's admin gives a pool of whole cards with slots_per_gpu: 1 in sks_gpu_nodes_pools"
+        )
+    raise PlacementError(text)
+
+
+def crowded(placements: dict[str, Placement]) -> list[str]:
+    """Pools that have fewer slots than these deployments take at the same time, a sentence each.
+
+    Args:
+        placements: by the deployment's name.
+    """
+    found = []
+    for pool in {placement.pool["name"]: placement.pool for placement in placements.values()}.values():
+        mine = {host: placement.slots for host, placement in placements.items() if placement.pool["name"] == pool["name"]}
+        has = pool["nodes"] * pool["gpus_per_node"] * pool["slots_per_gpu"]
+        if (takes := sum(mine.values())) > has:
+            nodes = f"{pool['nodes']} x {pool['instance_type']}, slots_per_gpu {pool['slots_per_gpu']}"
+            found.append(
+                f"{', '.join(mine)}: llm_replicas: together they take {takes} nvidia.com/gpu of pool {pool['name']}, which has {has} "
+                f"({nodes}): set llm_replicas: 0 for some of them, or ask the admin for more nodes (size in sks_gpu_nodes_pools)."
+            )
+    return found
 
 
 def describe(share: float) -> str:

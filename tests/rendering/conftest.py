@@ -104,7 +104,9 @@ class Run(NamedTuple):
 
 @pytest.fixture(scope="session")
 def check(hub_module, tmp_path_factory) -> Callable[..., Run]:
-    """Check a playbook on the deployments of alice, by engine: check({"tgi": {"alice-chat": {"llm_context": 1024}}})."""
+    """Check a playbook on the deployments of alice, by engine, and a platform with other variables where that matters:
+    check({"tgi": {"alice-chat": {"llm_context": 1024}}}, {"nvidia_utilities_sharing": "mps"}).
+    """
     home = tmp_path_factory.mktemp("home")
     for name, content in FILES.items():
         place = home / "hub" / name
@@ -124,7 +126,7 @@ def check(hub_module, tmp_path_factory) -> Callable[..., Run]:
         "NO_PROXY": "127.0.0.1",
     }
 
-    def check(deployments: dict[str, dict[str, dict]]) -> Run:
+    def check(deployments: dict[str, dict[str, dict]], platform: dict | None = None) -> Run:
         inventory = tmp_path_factory.mktemp("inventory")
         hosts = {host: None for mine in deployments.values() for host in mine}
         local = {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"}
@@ -134,7 +136,8 @@ def check(hub_module, tmp_path_factory) -> Callable[..., Run]:
             engine: {"hosts": {host: {"llm_model": ENGINES[engine]} | values for host, values in mine.items()}}
             for engine, mine in deployments.items()
         }
-        (inventory / "hosts.yml").write_text(yaml.safe_dump({"engineer_alice": engineer} | engines))
+        clusters = {"hosts": {"llm-frankfurt": platform}}
+        (inventory / "hosts.yml").write_text(yaml.safe_dump({"engineer_alice": engineer, "sks_clusters": clusters} | engines))
         command = ["ansible-playbook", "site.yml", "-i", "inventories/platform", "-i", inventory, "--check", "--diff"]
         command += ["--skip-tags", "sks_gpu_nodes,exoscale"]
         output = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
@@ -150,9 +153,9 @@ def _read(status: int, report: dict) -> Run:
     run = Run(status, "", {})
     for task in (task for play in report["plays"] for task in play["tasks"]):
         for host, result in task["hosts"].items():
-            if result.get("failed"):
-                run = run._replace(message=f"{run.message} {result['msg']}")
             for entry in (result, *result.get("results", ())):
+                if entry.get("failed"):
+                    run = run._replace(message=f"{run.message} {entry['msg']}")
                 for diff in entry["diff"] if isinstance(entry.get("diff"), list) else ():
                     run.objects.setdefault(host, Objects()).append(yaml.safe_load(diff["after"]))
     return run

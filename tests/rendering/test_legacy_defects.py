@@ -169,7 +169,8 @@ def gives_jobs_what_they_need(objects: list[dict]) -> list[str]:
 def isolates_engineers(objects: list[dict]) -> list[str]:
     """8: quota, closed network, an API key, and rights in one's own namespace only."""
     found = []
-    for namespace in {obj["metadata"]["namespace"] for obj, _container in engines(objects)}:
+    theirs = {obj["metadata"]["namespace"] for obj, _container in engines(objects)}
+    for namespace in theirs:
         mine = [obj for obj in objects if obj["metadata"].get("namespace") == namespace]
         quotas = [obj["spec"]["hard"] for obj in of_kind(mine, "ResourceQuota")]
         found += [] if any(f"requests.{GPU}" in hard for hard in quotas) else [f"{namespace} has no quota of GPUs"]
@@ -185,7 +186,8 @@ def isolates_engineers(objects: list[dict]) -> list[str]:
         if not set(rule["verbs"]) <= {"get", "list", "watch"} or {"secrets", "*"} & set(rule.get("resources", ()))
     }
     for binding in of_kind(objects, "ClusterRoleBinding"):
-        if binding["roleRef"]["name"] in wide | {"cluster-admin", "admin", "edit"}:
+        platforms = all(subject["kind"] == "ServiceAccount" and subject["namespace"] not in theirs for subject in binding["subjects"])
+        if binding["roleRef"]["name"] in wide | {"cluster-admin", "admin", "edit"} and not platforms:
             found.append(f"{binding['metadata']['name']} reaches into all namespaces")
     return found
 

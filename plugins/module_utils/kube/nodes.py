@@ -1,17 +1,22 @@
 # Copyright: (c) 2026, selfhosted.llm contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Nodes of a node pool: which of them go first, and what labels and taints they have from their pool."""
+"""Nodes of a node pool: which of them go first, what labels and taints they have from their pool, and who gives them their GPUs."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NamedTuple
 
+from .apply import MANAGED_BY, MANAGER
 from .ready import node_is_ready
 
 # SKS's own label, on every node of a pool: the pool's id.
 POOL_ID = "node.exoscale.net/nodepool-id"
+DEVICE_PLUGIN = re.compile(r"k8s-device-plugin|gpu-operator")
+# What else NVIDIA's image of the device plugin can run.
+OTHER_PROGRAMS = {"gpu-feature-discovery", "mps-control-daemon", "config-manager"}
 # On a node, which keys of labels and taints its pool gave it, so that they go when the pool gives them no more.
 GIVEN = "selfhosted.llm/given"
 # How node feature discovery begins the names of its annotations; one lists its labels, those of its own prefix without it.
@@ -78,3 +83,21 @@ def undiscovered(node: dict) -> dict[str, Any]:
 
 def _comparable(taints: list[dict]) -> set[tuple[str, str, str]]:
     return {(taint["key"], taint.get("value", ""), taint["effect"]) for taint in taints}
+
+
+def other_device_plugin(daemon_sets: list[dict], nodes: list[dict]) -> str:
+    """What gives live Nodes their GPUs other than this collection, as the beginning of a sentence; empty where nothing does.
+
+    Args:
+        daemon_sets: all of the cluster, as they are.
+        nodes: those of the GPU pools.
+    """
+    ours = [obj for obj in daemon_sets if obj["metadata"].get("labels", {}).get(MANAGED_BY) == MANAGER]
+    for obj in (obj for obj in daemon_sets if obj not in ours):
+        for container in obj["spec"]["template"]["spec"]["containers"]:
+            if DEVICE_PLUGIN.search(container["image"]) and not OTHER_PROGRAMS & set(container.get("command", ())):
+                return f"DaemonSet {obj['metadata']['namespace']}/{obj['metadata']['name']} runs {container['image']}"
+    if any(obj["metadata"]["name"].startswith("device-plugin-") for obj in ours):
+        return ""
+    given = [node["metadata"]["name"] for node in nodes if node["status"].get("allocatable", {}).get("nvidia.com/gpu", "0") != "0"]
+    return f"Node {given[0]} has nvidia.com/gpu to give, which no DaemonSet of ours brought" if given else ""

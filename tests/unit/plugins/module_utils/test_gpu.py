@@ -40,6 +40,25 @@ def test_a_share_that_no_pool_gives_is_refused_with_what_there_is(share):
         gpu.place(share, POOLS)
 
 
+def test_several_cards_and_shared_cards_exclude_each_other():
+    shared = gpu.pool_record(SLICED | {"instance_type": "gpu3.medium"})
+    with pytest.raises(gpu.PlacementError, match=r"tensor parallelism.*time-slicing.*slots_per_gpu: 1 in sks_gpu_nodes_pools"):
+        gpu.place(2, [shared])
+
+
+@pytest.mark.parametrize("slots", [0, -1])
+def test_a_card_of_no_slots_is_refused(slots):
+    with pytest.raises(gpu.PoolError, match=f"slots_per_gpu of pool sliced in sks_gpu_nodes_pools is {slots}: give 1"):
+        gpu.pool_record(SLICED | {"slots_per_gpu": slots})
+
+
 def test_no_pool_at_all_is_said():
     with pytest.raises(gpu.PlacementError, match="the platform has no GPU pool"):
         gpu.place(1, [])
+
+
+def test_more_deployments_than_slots_are_refused_together():
+    half, card = gpu.place(0.5, POOLS), gpu.place(1, POOLS)
+    assert gpu.crowded({"a": half, "b": half, "c": card, "d": card}) == []
+    (said,) = gpu.crowded({"a": half, "b": half, "c": half, "d": card})
+    assert said.startswith("a, b, c: llm_replicas: together they take 3 nvidia.com/gpu of pool sliced, which has 2 (1 x gpu3.small,")

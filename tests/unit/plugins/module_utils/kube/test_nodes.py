@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import copy
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.nodes import GIVEN, Marks, in_order_of_loss, marked, undiscovered
+import pytest
+
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.nodes import (
+    GIVEN,
+    Marks,
+    in_order_of_loss,
+    marked,
+    other_device_plugin,
+    undiscovered,
+)
 
 POOL = Marks({"role": "llm"}, {"nodepool": {"value": "llm", "effect": "NoSchedule"}})
 # What the node has of itself, and what somebody else gave it.
@@ -73,3 +82,45 @@ def test_what_feature_discovery_wrote_is_taken_back_and_nothing_else():
         }
     }
     assert undiscovered({"metadata": {"name": "n", "annotations": {"o": "1"}}}) == {}
+
+
+def daemon_set(name: str, image: str, command: str | None = None, managed_by: str = "Helm") -> dict:
+    container = {"image": image} | ({"command": [command]} if command else {})
+    return {
+        "metadata": {"name": name, "namespace": "kube-system", "labels": {"app.kubernetes.io/managed-by": managed_by}},
+        "spec": {"template": {"spec": {"containers": [{"image": "pause:3"}, container]}}},
+    }
+
+
+def with_gpus(count: str) -> dict:
+    return {"metadata": {"name": "n1"}, "status": {"allocatable": {"cpu": "8", "nvidia.com/gpu": count}}}
+
+
+IMAGE = "nvcr.io/nvidia/k8s-device-plugin:v0.17.0"
+OURS = daemon_set("device-plugin-llm", IMAGE, managed_by="selfhosted.llm")
+
+
+@pytest.mark.parametrize(
+    ("daemon_sets", "nodes", "found"),
+    [
+        ([daemon_set("nvidia", IMAGE)], [], f"DaemonSet kube-system/nvidia runs {IMAGE}"),
+        ([OURS, daemon_set("nvidia", IMAGE)], [with_gpus("2")], f"DaemonSet kube-system/nvidia runs {IMAGE}"),
+        ([daemon_set("op", "nvcr.io/nvidia/gpu-operator:v25")], [], "DaemonSet kube-system/op runs nvcr.io/nvidia/gpu-operator:v25"),
+        ([], [with_gpus("0"), with_gpus("2")], "Node n1 has nvidia.com/gpu to give, which no DaemonSet of ours brought"),
+    ],
+)
+def test_who_gives_nodes_their_gpus_is_found(daemon_sets, nodes, found):
+    assert other_device_plugin(daemon_sets, nodes) == found
+
+
+@pytest.mark.parametrize(
+    ("daemon_sets", "nodes"),
+    [
+        ([], []),
+        ([], [with_gpus("0")]),
+        ([OURS], [with_gpus("2")]),
+        ([daemon_set("gfd", IMAGE, "gpu-feature-discovery"), daemon_set("calico", "calico/node:v3.30")], []),
+    ],
+)
+def test_nobody_else_gives_them(daemon_sets, nodes):
+    assert other_device_plugin(daemon_sets, nodes) == ""
