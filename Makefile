@@ -44,7 +44,7 @@ sanity: .venv/pins.txt .venv-newest/pins.txt ## ansible-test sanity, on the olde
 	tests/sanity.sh .venv
 	@[ ! -x .venv-newest/bin/python ] || tests/sanity.sh .venv-newest
 
-contract: .venv/pins.txt ## Exoscale: both transports (the real exo where EXO_BIN names it), and a table of faults
+contract: .venv/pins.txt ## Exoscale: both transports (the real exo where EXO_BIN names it), and a table of faults; NVIDIA's own types
 	$(PYTEST) -n 2 tests/contract
 
 browser: .venv/pins.txt ## the plan's page in Debian's Chromium: phone and desktop, light and dark

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.rendering.conftest import check
+
+__all__ = ["check"]
 EXO = os.environ.get("EXO_BIN")
 
 
