@@ -148,7 +148,9 @@ class DesiredState:
                 answer = self._try(change, timeout, trial or Trial())
             elif change.kind in ("Deployment", "StatefulSet", "DaemonSet"):
                 self._wait(change, timeout)
-        for live in sorted(owned.values(), key=lambda obj: -ORDER[obj["kind"]]):
+        # The record, which goes with an owner that wants nothing, goes last: by it an interrupted run is taken up.
+        record = path_of(self._record())
+        for live in sorted(owned.values(), key=lambda obj: (path_of(obj) == record, -ORDER[obj["kind"]])):
             if live["kind"] not in ("PersistentVolumeClaim", "Namespace"):  # they go only when named
                 self.changes.append(delete_object(self.kube, live, self.check_mode))
         return answer
@@ -169,15 +171,16 @@ class DesiredState:
         Kinds that few owners have are sought only where this one wants or once had them, as its record tells.
         """
         namespace = self.owner.namespace if self.owner.engineer else None
-        record = self._owned({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name_of(self.owner.instance)}})
+        record = self._record()
         found = read_owned(self.kube, namespace, self.owner.labels, tuple(kind for kind in KINDS if kind.common))
         owned = {path_of(obj): obj for obj in found}
         self.history = History(owned.get(path_of(record), {}))
         wanted = {obj["kind"] for obj in self.objects}
         seldom = [kind for kind in KINDS if not kind.common and kind.name in wanted.union(self.history.kinds)]
         record["data"] = {"kinds": " ".join(kind.name for kind in seldom)}
-        self.objects.append(record)
-        self._sort()
+        if self.objects:
+            self.objects.append(record)
+            self._sort()
         for kind in seldom:
             try:
                 owned |= {path_of(obj): obj for obj in read_owned(self.kube, namespace, self.owner.labels, (kind,))}
@@ -187,6 +190,9 @@ class DesiredState:
                 if kind.name in wanted:
                     raise KubeError(f"The cluster has no {kind.name} ({kind.api}): what defines it must be installed first.") from None
         return owned
+
+    def _record(self) -> dict:
+        return self._owned({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name_of(self.owner.instance)}})
 
     def _keys(self) -> dict[str, dict]:
         """The live Secrets, by path, of those in which keys are made."""

@@ -132,6 +132,15 @@ def test_a_part_of_the_platform_that_is_turned_off_goes_with_all_its_kinds_where
     assert {obj["metadata"]["name"] for obj in cluster.objects.values()} == {"parts-state", "here", "data", "x", "s"}
 
 
+def test_an_owner_that_wants_nothing_goes_with_its_record_last():
+    record = platforms("ConfigMap", "parts-state", "here") | {"data": {"kinds": "ClusterRole"}}
+    cluster = Cluster(record, platforms("ClusterRole", "reader"), platforms("Secret", "key", "llm-alice"))
+    for deleted in (["key", "reader", "parts-state"], []):
+        wanted = desired.DesiredState(cluster, desired.Owner("parts", None, "here"), [], False, print)
+        wanted.apply(prune=True, timeout=None)
+        assert [change.name for change in wanted.changes] == deleted
+
+
 def test_keys_are_kept_where_nothing_is_pruned():
     key = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "k", "annotations": {keys.GENERATE: "key"}}}
     cluster, owner = Cluster(), desired.Owner("parts", None, "here")
