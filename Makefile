@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 PYTEST := PYTHONPATH=.venv/collections $(PYTHON) -m pytest -q
 IN_SANDBOX := . .sandbox/env && PYTHONPATH=.venv/collections
 
-.PHONY: help demo demo-down test units rendering sanity lint contract browser molecule e2e bench requirements
+.PHONY: help demo demo-down test units rendering rules sanity lint contract browser molecule e2e bench requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ demo: .venv/pins.txt ## show the main job on a cluster of its own: two engineers
 demo-down: .venv/pins.txt ## remove all that `make demo` started, and restore what it changed
 	@$(PYTHON) -m tests.sandbox down
 
-test: units rendering lint sanity contract browser molecule e2e ## run all tests, the fast ones first
+test: units rendering rules lint sanity contract browser molecule e2e ## run all tests, the fast ones first
 
 units: .venv/pins.txt .venv-newest/pins.txt ## unit tests, on the oldest and the newest ansible-core
 	$(PYTEST) -n 2 tests/unit
@@ -33,6 +33,9 @@ units: .venv/pins.txt .venv-newest/pins.txt ## unit tests, on the oldest and the
 rendering: .venv/pins.txt .venv-newest/pins.txt ## what the roles write: whole objects of real runs in check mode, without a cluster
 	$(PYTEST) tests/rendering
 	@[ ! -x .venv-newest/bin/python ] || PYTHONPATH=.venv-newest/collections .venv-newest/bin/python -m pytest -q tests/rendering
+
+rules: .venv/pins.txt ## Prometheus' rules: each alert fires and resolves, by Prometheus' own promtool, which is built first
+	$(PYTEST) tests/rules
 
 lint: .venv/pins.txt ## ruff, ansible-lint with its profile production, documentation, changelog
 	.venv/bin/ruff check -q
