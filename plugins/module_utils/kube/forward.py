@@ -38,5 +38,6 @@ def open_socket(kube: Kube, namespace: str, pod: str, port: int) -> socket.socke
         try:
             forward = library("kubernetes.stream").portforward(api.connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port))
         except client.ApiException as error:
-            raise KubeError(f"Port {port} of pod {namespace}/{pod} cannot be reached: {error.reason}", error.status) from None
+            said, _sign, _headers = str(error.reason).partition(" -+-+- ")  # of the library's websocket
+            raise KubeError(f"Port {port} of pod {namespace}/{pod} cannot be reached: {said}", error.status) from None
     return forward.socket(port)
