@@ -2,7 +2,6 @@
 """Twelve defects of what this collection replaces: each is found in objects that have it, and in none of ours.
 
 A check takes the Kubernetes objects of a platform and its deployments together, and says what is wrong, a sentence each.
-The 10th is about dashboards; it looks at whatever has expressions for Prometheus.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.engines import CONTRACTS
+from tests.metrics import wrong
 
 from .conftest import PRESENT, REPOSITORY, VARIANTS
 
@@ -210,16 +209,23 @@ def comes_up_in_one_run(objects: list[dict]) -> list[str]:
 
 
 def measures_what_there_is(objects: list[dict]) -> list[str]:
-    """10: names in expressions exist in the engines' pinned versions, and only counters are increased."""
-    known = {name for contract in CONTRACTS.values() for name in contract.metrics}
-    found = []
-    text = json.dumps([obj.get("data", {}) for obj in of_kind(objects, "ConfigMap")] + of_kind(objects, "PrometheusRule"))
-    for name in set(re.findall(r"\b(?:llamacpp:|vllm:|tgi_)\w+", text)):
-        base = re.sub(r"_(bucket|sum|count)$", "", name)
-        found += [] if known & {name, base} else [f"{name} is measured by no engine"]
-        counts = re.search(r"_(total|bucket|sum|count|success|failure)$", name)
-        found += [f"{name} is no counter"] if not counts and re.search(rf"(increase|rate)\({re.escape(name)}\b", text) else []
-    return found
+    """10: what dashboards and rules read is measured by somebody, and only counters are increased."""
+    return [f"{expr}: {sentence}" for expr in expressions(objects) for sentence in wrong(expr)]
+
+
+def expressions(objects: list[dict]) -> Iterator[str]:
+    """The PromQL of all dashboards and rules."""
+    for obj in of_kind(objects, "ConfigMap"):
+        for name, text in obj.get("data", {}).items():
+            if name.endswith((".json", ".yml")):
+                yield from _expressions(json.loads(text) if name.endswith(".json") else yaml.safe_load(text))
+    yield from _expressions(of_kind(objects, "PrometheusRule"))
+
+
+def _expressions(content: object) -> Iterator[str]:
+    inner = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in inner:
+        yield from [value] if key == "expr" else _expressions(value)
 
 
 def pins_its_images(objects: list[dict]) -> list[str]:
@@ -278,7 +284,10 @@ BENCH = {
     "metadata": {"name": "bench"},
     "spec": {"template": {"spec": {"containers": [{"image": LLAMA, "command": ["llama-bench", "-p", "512"]}], "volumes": [MODELS]}}},
 }
-DASHBOARD = {"kind": "ConfigMap", "metadata": {"name": "dashboard"}, "data": {"a": "sum(increase(llamacpp:requests_processing[1h]))"}}
+INCREASED = '{"panels": [{"targets": [{"expr": "sum(increase(llamacpp:requests_processing[1h]))"}]}]}'
+DASHBOARD = {"kind": "ConfigMap", "metadata": {"name": "dashboard"}, "data": {"requests.json": INCREASED}}
+GONE = {"groups": [{"rules": [{"alert": "CacheFull", "expr": "llamacpp:kv_cache_usage_ratio > 0.9"}]}]}
+RULES = {"kind": "PrometheusRule", "metadata": {"name": "rules"}, "spec": GONE}
 EVERYWHERE = {
     "kind": "ClusterRoleBinding",
     "metadata": {"name": "alice"},
@@ -310,7 +319,7 @@ DEFECTS: list[tuple[Check, list[list[dict]]]] = [
     (comes_up_in_one_run, [[deployment(LLAMA)], [deployment(TGI, env=[FROM_A_SECRET])]]),
     (
         measures_what_there_is,
-        [[DASHBOARD], [DASHBOARD | {"data": {"a": "avg(llamacpp:kv_cache_usage_ratio)"}}]],
+        [[DASHBOARD], [RULES], [DASHBOARD | {"data": {"rules.yml": yaml.safe_dump(GONE)}}]],
     ),
     (
         pins_its_images,
@@ -336,6 +345,13 @@ def test_ours_do_not_have_it(rendered, find, engine):
     hosts = ["alice-converted-llamacpp"] if engine == "converted" else [f"alice-{name}-{short}" for name in VARIANTS if name != "keyless"]
     for host in hosts:
         assert find([*rendered["llm-frankfurt"], *rendered[host]]) == [], host
+
+
+def test_there_is_something_to_measure(rendered):
+    """10 is about all dashboards and all their panels."""
+    platform = rendered["llm-frankfurt"]
+    assert len([obj for obj in platform.of("ConfigMap") if obj["metadata"]["labels"].get("grafana_dashboard") == "1"]) == 5
+    assert len(list(expressions(platform))) > 50
 
 
 def test_the_token_is_there_before_what_reads_it():
