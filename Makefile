@@ -6,7 +6,7 @@ PYTHON := .venv/bin/python
 PYTEST := PYTHONPATH=.venv/collections $(PYTHON) -m pytest -q
 IN_SANDBOX := . .sandbox/env && PYTHONPATH=.venv/collections
 
-.PHONY: help demo demo-down test units rendering rules sanity lint contract browser molecule e2e bench requirements
+.PHONY: help demo demo-down test units rendering rules sanity lint contract browser molecule e2e pictures bench requirements
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ molecule: .sandbox/env ## roles on the running sandbox, and on a kind cluster of
 
 e2e: .sandbox/env ## the demo, and what must hold after it
 	$(IN_SANDBOX) $(PYTHON) -m pytest -q tests/e2e
+
+pictures: .sandbox/env ## draw the dashboards anew for docs/pictures, on the running sandbox
+	$(IN_SANDBOX) PICTURES=docs/pictures $(PYTHON) -m pytest -q tests/e2e/test_dashboards.py -k moves
 
 .sandbox/env: .venv/pins.txt FORCE
 	@$(PYTHON) -m tests.sandbox up
