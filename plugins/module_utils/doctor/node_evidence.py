@@ -68,7 +68,7 @@ class NodeEvidence(NamedTuple):
     @property
     def well(self) -> bool:
         """Whether it advertises what it must, and not only still what a former run of its plugin did."""
-        return self.allocatable == self.wanted and (not self.pod or self.settled)
+        return self.allocatable == self.wanted and (not self.plugin or self.settled)
 
     @property
     def settled(self) -> bool:

@@ -185,6 +185,7 @@ def test_a_right_number_may_still_be_that_of_a_plugin_that_has_ended():
     evidence.node["status"]["conditions"][0]["lastHeartbeatTime"] = state["running"]["startedAt"]
     assert diagnose(evidence) is None
     assert diagnose(evidence._replace(plugins=[], pods=[])) is None
+    assert diagnose(evidence._replace(pods=[])).cause.name == "starting"
 
 
 def test_nodes_that_lack_the_same_share_a_sentence():

@@ -69,7 +69,9 @@ class Cluster:
 
 
 def test_nodes_that_advertise_what_they_must_cost_three_requests():
-    cluster = Cluster([node("a"), node("b")], daemonsets=[daemonset("device-plugin-llm", "nvidia", "localhost/plugin")])
+    own = daemonset("device-plugin-llm", "nvidia", "localhost/plugin")
+    pods = [pod(f"pod of {name}", own, {"nodeName": name}) for name in "ab"]
+    cluster = Cluster([node("a"), node("b")], daemonsets=[own], pods=pods)
     assert [evidence.name for evidence in gpu_nodes.examine(cluster, [record(2)])] == ["a", "b"]
     assert cluster.asked == ["/api/v1/nodes", "/apis/apps/v1/daemonsets", "/api/v1/namespaces/nvidia/pods"]
 
