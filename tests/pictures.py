@@ -66,7 +66,7 @@ def draw(grafana: Grafana, dashboard: dict, seconds: float, directory: Path) -> 
 def _lines(sheet, place, height, grafana: Grafana, queries: list[Query], panel: dict, seconds: float) -> None:
     """Series over time, with their legend below."""
     end = time.time()
-    axes = sheet.add_axes((place[0] + 0.042, place[1] + 0.62 / height, place[2] - 0.052, place[3] - 1.0 / height))
+    axes = sheet.add_axes((place[0] + 0.042, place[1] + 0.72 / height, place[2] - 0.052, place[3] - 1.1 / height))
     factor, unit = UNITS.get(queries[0].unit, (1, ""))
     found = [
         (_legend(query, labels), {at: value * factor for at, value in values})
@@ -82,7 +82,7 @@ def _lines(sheet, place, height, grafana: Grafana, queries: list[Query], panel: 
         for (legend, _values), row in zip(found, rows, strict=True):
             axes.plot(moments, row, label=legend, linewidth=1.6)
     axes.set_xlim(moments[0], moments[-1])
-    axes.set_ylim(0, axes.get_ylim()[1] if any(value > 0 for row in rows for value in row) else 1)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.05 if any(value > 0 for row in rows for value in row) else 1)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(4))
     axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(5))
