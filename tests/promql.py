@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 KEYWORDS = {"and", "or", "unless", "atan2", "bool", "offset", "start", "end", "inf", "nan"}
 # Followed by label names in brackets.
@@ -66,7 +67,7 @@ def metrics(expr: str) -> set[str]:
     return found
 
 
-def unknown(expr: str, known: set[str]) -> set[str]:
+def unknown(expr: str, known: Collection[str]) -> set[str]:
     """Those metrics of an expression that are neither known nor parts of a known histogram."""
     return {name for name in metrics(expr) if name not in known and PARTS.sub("", name) not in known}
 

@@ -26,8 +26,8 @@ from tests.panels import Grafana, Query, dashboards
 from .conftest import SANDBOX
 
 VLLM = {"llm_model": "tiny/llama", "llm_context": 512, "llm_slots": 1}
-# When something of a deployment ends, which the fleet's tables tell.
-ENDS = {"selfhosted.llm/lease-until": "2035-01-01T00:00:00Z", "selfhosted.llm/token-ends": "2036-01-01T00:00:00Z"}
+# When the lease of a deployment ends, which one of the fleet's tables tells.
+ENDS = {"selfhosted.llm/lease-until": "2035-01-01T00:00:00Z"}
 WINDOW = "20s"  # of four scrapes, as Grafana makes it
 FAILING = "bob-llama"  # is also asked for more than it can give
 ENGINES = ("llama.cpp", "TGI", "vLLM")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from tests import served
+from tests import metrics
 from tests.rules.render import RULES, rendered
 
 
@@ -35,7 +35,7 @@ def test_rules_follow_the_inventory(own):
     shown = alerts(own.one("ConfigMap", "prometheus-rules")["data"]["alerts.yml"])
     assert shown["LLMGPUIdle"]["for"] == "3h" and "for 3h" in shown["LLMGPUIdle"]["annotations"]["description"]
     # Where no exporter is wanted, none is missed.
-    everything = {rule["alert"] for rule in served.rules() if "alert" in rule}
+    everything = {rule["alert"] for rule in metrics.rules() if "alert" in rule}
     assert everything - shown.keys() == {"LLMGPUMetricsMissing"}
 
 
@@ -43,8 +43,8 @@ def test_the_exporter_may_list_what_it_reads_and_nothing_else(own):
     rules = own.one("ClusterRole", "selfhosted-llm-state")["rules"]
     assert {verb for rule in rules for verb in rule["verbs"]} == {"list"}
     allowed = {resource for rule in rules for resource in rule["resources"]}
-    read = {path.partition("?")[0].rpartition("/")[2] for name, path in served.state().PATHS.items() if name != "platform"}
+    read = {path.partition("?")[0].rpartition("/")[2] for name, path in metrics.state().PATHS.items() if name != "platform"}
     assert allowed == read
     pod = own.one("Deployment", "state")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] and pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
-    assert own.one("ConfigMap", "state")["data"]["state.py"].strip() == served.STATE.read_text().strip()
+    assert own.one("ConfigMap", "state")["data"]["state.py"].strip() == metrics.STATE.read_text().strip()

@@ -26,12 +26,13 @@ GPU = "nvidia.com/gpu"
 ENGINEER, POOL, MODEL = "selfhosted.llm/engineer", "selfhosted.llm/pool", "selfhosted.llm/model"
 INSTANCE, ENGINE = "app.kubernetes.io/instance", "app.kubernetes.io/name"
 BENCH = "selfhosted.llm/bench"  # on a pod that measures in a deployment's place: the deployment
-LEASE, KUBECONFIG, TOKEN = "selfhosted.llm/lease-until", "selfhosted.llm/kubeconfig-ends", "selfhosted.llm/token-ends"
+LEASE, KUBECONFIG = "selfhosted.llm/lease-until", "selfhosted.llm/kubeconfig-ends"
 PATHS = {
     "deployments": "/apis/apps/v1/deployments?labelSelector=app.kubernetes.io/managed-by%3Dselfhosted.llm",
     "pods": "/api/v1/pods?fieldSelector=status.phase%21%3DSucceeded,status.phase%21%3DFailed",
     "nodes": f"/api/v1/nodes?labelSelector={POOL}",
     "namespaces": f"/api/v1/namespaces?labelSelector={ENGINEER}",
+    "tokens": "/api/v1/configmaps?fieldSelector=metadata.name%3Dhf-token",  # what is said of the hub tokens, not they
     "platform": "/api/v1/namespaces/selfhosted-llm/configmaps/platform",
 }
 
@@ -73,7 +74,11 @@ def samples(found: dict[str, dict]) -> Iterator[Sample]:
     pools = {node["metadata"]["name"]: node["metadata"]["labels"][POOL] for node in found["nodes"]["items"]}
     for item in found["namespaces"]["items"]:
         who = {"engineer": engineers[item["metadata"]["name"]], "namespace": item["metadata"]["name"]}
-        yield from _end("access_end_seconds", item, KUBECONFIG, who | {"what": "kubeconfig"})
+        yield from _end("access_end_seconds", item, item["metadata"].get("annotations", {}).get(KUBECONFIG), who | {"what": "kubeconfig"})
+    for item in found["tokens"]["items"]:
+        if engineer := engineers.get(item["metadata"]["namespace"]):
+            who = {"engineer": engineer, "namespace": item["metadata"]["namespace"]}
+            yield from _end("access_end_seconds", item, item.get("data", {}).get("ends"), who | {"what": "hub token"})
     for item in found["deployments"]["items"]:
         if item["metadata"]["namespace"] in engineers:
             yield from _deployment(item, engineers)
@@ -107,8 +112,7 @@ def _deployment(item: dict, engineers: dict[str, str]) -> Iterator[Sample]:
     yield "deployment_wanted", who | name, item["spec"]["replicas"]
     yield "deployment_ready", who | name, item.get("status", {}).get("availableReplicas", 0)
     yield "deployment_scraped", who | name, scrape == "true"
-    yield from _end("lease_end_seconds", item, LEASE, short)
-    yield from _end("access_end_seconds", item, TOKEN, short | {"what": "hub token"})
+    yield from _end("lease_end_seconds", item, item["metadata"].get("annotations", {}).get(LEASE), short)
 
 
 def _who(item: dict, engineers: dict[str, str]) -> dict[str, str]:
@@ -122,14 +126,13 @@ def _who(item: dict, engineers: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _end(name: str, item: dict, annotation: str, labels: dict[str, str]) -> Iterator[Sample]:
-    """When something ends, of an object that tells. Engineers write such annotations: one that is no time hides no other."""
-    text = item["metadata"].get("annotations", {}).get(annotation)
+def _end(name: str, item: dict, text: str | None, labels: dict[str, str]) -> Iterator[Sample]:
+    """When something ends, of an object that tells. Engineers write such texts: one that is no time hides no other."""
     if text:
         try:
             yield name, labels, datetime.fromisoformat(text).timestamp()
         except ValueError:
-            print(f"{annotation} of {item['metadata']['name']} is no time: {text!r}", file=sys.stderr)
+            print(f"{item['metadata']['name']} in {labels['namespace']} says {text!r}, which is no time", file=sys.stderr)
 
 
 def _slots(spec: dict) -> int:

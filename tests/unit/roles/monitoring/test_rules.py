@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests import served
+from tests import metrics
 from tests.promql import unknown
 
 REPOSITORY = Path(__file__).parents[4]
-RULES = served.rules()
+RULES = metrics.rules()
 
 
 @pytest.fixture(scope="module")
 def known() -> set[str]:
-    return served.metrics()
+    return metrics.known()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("alert") or rule["record"])

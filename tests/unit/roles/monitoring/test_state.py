@@ -11,9 +11,9 @@ import urllib.request
 
 import pytest
 
-from tests import served
+from tests import metrics
 
-state = served.state()
+state = metrics.state()
 POOL = {"name": "llm", "nodes": 2, "gpus_per_node": 2, "slots_per_gpu": 2, "slot_mib": 22702}
 POOL |= {"eur_per_slot_hour": 0.5227, "eur_per_node_hour": 2.0907}
 WHO = 'engineer="alice",namespace="llm-alice",engine="llama-cpp",model="org/m@1ae5b19"'
@@ -62,6 +62,7 @@ class Cluster:
         ends = {state.KUBECONFIG: "2026-12-01T00:00:00Z"}
         namespace = {"metadata": {"name": "llm-alice", "labels": {state.ENGINEER: "alice"}, "annotations": ends}}
         self.items = {"namespaces": [namespace], "nodes": [node("n1"), node("n2")], "deployments": [deployment()], "pods": [pod()]}
+        self.items["tokens"] = []
         self.record = {"pools": json.dumps([POOL])}
         self.broken: set[str] = set()
         self.asked: list[str] = []
@@ -151,9 +152,16 @@ def test_deployments_of_others_are_not_shown(cluster):
 
 
 def test_leases_and_tokens(cluster):
-    cluster.items["deployments"] = [deployment(**{state.LEASE: "2026-12-01T00:00:00Z", state.TOKEN: "2026-12-02T00:00:00Z"})]
-    labels = 'engineer="alice",namespace="llm-alice",deployment="alice-chat"'
-    assert {f"lease_end_seconds{{{labels}}} 1796083200", f'access_end_seconds{{{labels},what="hub token"}} 1796169600'} < {*cluster.lines()}
+    cluster.items["deployments"] = [deployment(**{state.LEASE: "2026-12-01T00:00:00Z"})]
+    ends = {"ends": "2026-12-02T00:00:00Z"}
+    cluster.items["tokens"] = [
+        {"metadata": {"name": "hf-token", "namespace": namespace}, "data": data}
+        for namespace, data in (("llm-alice", ends), ("llm-bob", {}), ("default", ends))
+    ]
+    alice = 'engineer="alice",namespace="llm-alice"'
+    assert f'lease_end_seconds{{{alice},deployment="alice-chat"}} 1796083200' in cluster.lines()
+    tokens = [line for line in cluster.lines() if 'what="hub token"' in line]
+    assert tokens == [f'access_end_seconds{{{alice},what="hub token"}} 1796169600']
 
 
 def test_what_an_engineer_wrote_wrong_hides_nothing_of_others(cluster, capsys):
@@ -162,7 +170,7 @@ def test_what_an_engineer_wrote_wrong_hides_nothing_of_others(cluster, capsys):
     assert [line for line in lines if 'deployment="alice-b"' in line]
     assert any(r'model="a\"}\n b\\"' in line for line in lines)
     assert not [line for line in lines if line.startswith("lease")]
-    assert "is no time: 'tomorrow'" in capsys.readouterr().err
+    assert "alice-chat in llm-alice says 'tomorrow', which is no time" in capsys.readouterr().err
 
 
 @pytest.fixture
