@@ -84,7 +84,7 @@ def test_tgi_has_its_settings_from_the_environment(servers):
         "MODEL_ID": "alice-tgi", "HOSTNAME": "0.0.0.0", "PORT": "8080", "NUM_SHARD": "1", "MAX_TOTAL_TOKENS": "8192",
         "MAX_INPUT_TOKENS": "8191", "MAX_BATCH_PREFILL_TOKENS": "8192", "CUDA_MEMORY_FRACTION": "0.5",
         "GRACEFUL_TERMINATION_TIMEOUT": "60", "USAGE_STATS": "off", "HF_HUB_OFFLINE": "1", "HF_HOME": "/tmp/huggingface",
-        "HOME": "/tmp", "USER": "tgi", "NVIDIA_VISIBLE_DEVICES": "void",
+        "HOME": "/tmp", "USER": "tgi",
     }  # fmt: skip
     assert environment(servers["alice-eetq"])["QUANTIZE"] == "eetq"
 
@@ -105,7 +105,6 @@ def test_vllm_has_its_key_alone_from_the_environment(servers):
     assert given.pop("VLLM_API_KEY") == {"secretKeyRef": {"name": "alice-vllm-api-key", "key": "key"}}
     assert given == {
         "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HOME": "/tmp", "USER": "vllm",
-        "NVIDIA_VISIBLE_DEVICES": "void",
     }  # fmt: skip
 
 

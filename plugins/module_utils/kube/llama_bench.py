@@ -44,13 +44,11 @@ def job(deployment: dict, image: str, args: list[str], seconds: int) -> dict:
     pod = copy.deepcopy(deployment["spec"]["template"]["spec"])
     server = pod["containers"][0]
     kept = {key: server[key] for key in ("resources", "securityContext", "volumeMounts") if key in server}
-    cards = [entry for entry in server.get("env", ()) if entry["name"] == "NVIDIA_VISIBLE_DEVICES"]
     pod |= {"restartPolicy": "Never", "terminationGracePeriodSeconds": 0}  # it has nothing to finish
     pod["containers"] = [
         kept
         | {"name": "llama-bench", "image": image, "command": ["llama-bench"], "args": args}
-        | {"env": [{"name": "PATH", "value": "/app:/usr/local/bin:/usr/bin:/bin"}, *cards]}
-        | {"terminationMessagePolicy": "FallbackToLogsOnError"}
+        | {"env": [{"name": "PATH", "value": "/app:/usr/local/bin:/usr/bin:/bin"}], "terminationMessagePolicy": "FallbackToLogsOnError"}
     ]
     return {
         "apiVersion": BY_NAME["Job"].api,
