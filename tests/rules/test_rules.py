@@ -13,7 +13,7 @@ from tests.rules.promtool import promtool
 from tests.rules.render import RULES, rendered
 
 HERE = Path(__file__).parent
-TESTS = sorted(HERE.glob("*_test.yml"))
+TESTS = sorted(HERE.glob("*_test.yml.j2"))
 
 
 @pytest.fixture(scope="module")
