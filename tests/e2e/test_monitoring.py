@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.apply import INSTANCE, MANAGED_BY, MANAGER
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import MERGE_PATCH, Kube, KubeError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.forward import open_socket, ready_pod
+from ansible_collections.selfhosted.llm.plugins.module_utils.kube.gpu_memory import used_mib
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, KINDS, NODE, POD
 from ansible_collections.selfhosted.llm.plugins.module_utils.prometheus import Prometheus, PrometheusError, Sample
 
@@ -161,6 +162,12 @@ def test_an_engineers_proxy_shows_their_namespace_alone(asked, eventually):
         alice.query('up{namespace="llm-bob"}')
     (label,) = {sample.labels["namespace"] for sample in asked("prometheus-bob-0", "bob").query("up")}
     assert label == "llm-bob"
+
+
+def test_the_gate_can_learn_how_much_gpu_memory_a_pod_uses(admin, kubeconfigs):
+    alice, pod = Kube(str(kubeconfigs / "alice.yml")), ready_pod(admin, "llm-alice", {INSTANCE: "alice-chat"})
+    assert used_mib(alice, "alice", pod, 1) >= 1
+    assert used_mib(alice, "bob", pod, 1) is None  # whose part is not hers to ask
 
 
 def test_an_engineer_reaches_neither_prometheus_nor_anothers_proxy(asked, prometheus):
