@@ -89,7 +89,10 @@ class Clinic:
         spec["selector"]["matchLabels"] = spec["template"]["metadata"]["labels"] = {INSTANCE: host}
         resources = {"limits": {"memory": "1Gi"} | ({GPU: str(gpus)} if gpus else {}), "requests": {"cpu": "10m", "memory": "16Mi"}}
         spec["template"]["spec"] |= pod or {}
-        spec["template"]["spec"]["containers"][0] |= {"resources": resources} | container
+        server = spec["template"]["spec"]["containers"][0]
+        if not gpus:  # who runs on GPU nodes all the same must want none
+            server["env"].append({"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"})
+        server |= {"resources": resources} | container
         return self.make("Deployment", host, {"spec": spec})
 
     def download(self, host: str, claim: str = HEALTHY, **environment: str) -> str:
