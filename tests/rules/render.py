@@ -11,7 +11,7 @@ import yaml
 from ansible_collections.selfhosted.llm.plugins.module_utils import usage
 
 ROLE = Path(__file__).parents[2] / "roles/monitoring"
-RULES = sorted((ROLE / "templates/rules").glob("*.yml"))
+RULES = sorted((ROLE / "templates/rules").glob("*.yml.j2"))
 
 
 def rendered(path: Path) -> str:

@@ -21,7 +21,7 @@ def directory(tmp_path_factory) -> Path:
     """Where rules and tests are rendered beside each other."""
     place = tmp_path_factory.mktemp("rules")
     for path in (*RULES, *TESTS):
-        (place / path.name).write_text(rendered(path))
+        (place / path.stem).write_text(rendered(path))
     return place
 
 
@@ -42,10 +42,10 @@ def run(*arguments: str | Path, cwd: Path) -> None:
 
 
 def test_rules_are_valid(directory):
-    run("check", "rules", "--lint=all", "--lint-fatal", *(path.name for path in RULES), cwd=directory)
+    run("check", "rules", "--lint=all", "--lint-fatal", *(path.stem for path in RULES), cwd=directory)
 
 
-@pytest.mark.parametrize("name", [path.name for path in TESTS])
+@pytest.mark.parametrize("name", [path.stem for path in TESTS])
 def test_rules_hold(directory, name):
     run("test", "rules", name, cwd=directory)
 
