@@ -45,6 +45,8 @@ def test_the_exporter_may_list_what_it_reads_and_nothing_else(own):
     allowed = {resource for rule in rules for resource in rule["resources"]}
     read = {path.partition("?")[0].rpartition("/")[2] for name, path in metrics.state().PATHS.items() if name != "platform"}
     assert allowed == read
+    (entry,) = own.one("NetworkPolicy", "state")["spec"]["ingress"]
+    assert [peer["podSelector"]["matchLabels"] for peer in entry["from"]] == [{"app.kubernetes.io/name": "prometheus"}]
     pod = own.one("Deployment", "state")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] and pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
     assert own.one("ConfigMap", "state")["data"]["state.py"].strip() == metrics.STATE.read_text().strip()
