@@ -115,8 +115,8 @@ class Cluster:
                 yield (host or [node + process])[0], "\0".join(texts.get(file, ())).encode()
 
     def container_logs(self) -> Iterator[tuple[str, bytes]]:
-        """The logs of the namespace's containers, those of earlier starts included."""
-        return self._node_files(f"/var/log/pods/{self._namespace}_*")
+        """The logs of the namespace's and the monitoring's containers, those of earlier starts included."""
+        return self._node_files(f"/var/log/pods/{self._namespace}_*", "/var/log/pods/monitoring_*")
 
     def journals(self) -> Iterator[tuple[str, bytes]]:
         """The nodes' journals, in which kubelet and containerd write."""

