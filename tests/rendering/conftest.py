@@ -154,8 +154,8 @@ def _read(status: int, report: dict) -> Run:
     for task in (task for play in report["plays"] for task in play["tasks"]):
         for host, result in task["hosts"].items():
             for entry in (result, *result.get("results", ())):
-                if entry.get("failed"):
-                    run = run._replace(message=f"{run.message} {entry['msg']}")
+                if result.get("failed"):  # the newest ansible-core does not say which item of a loop it was
+                    run = run._replace(message=f"{run.message} {entry.get('msg', '')}")
                 for diff in entry["diff"] if isinstance(entry.get("diff"), list) else ():
                     run.objects.setdefault(host, Objects()).append(yaml.safe_load(diff["after"]))
     return run
