@@ -34,6 +34,7 @@ def test_tokens_asked_are_tokens_counted(usage, kubeconfigs, objects, tmp_path):
     def row(told: dict) -> dict:
         return next(row for row in told["rows"] if row["deployment"] == HOST)
 
+    time.sleep(3 * SCRAPE)  # what was asked before is counted by then
     before = row(usage(*ALICE)[1])
     endpoint = Running(Kube(str(kubeconfigs / "alice.yml")), "llm-alice", HOST).endpoint()
     answers = [endpoint.chat(f"Count to a hundred, beginning with {number}.", 48) for number in range(8)]
