@@ -76,15 +76,14 @@ class Evidence(NamedTuple):
     @property
     def waiting(self) -> dict:
         """Why that container waits, as ``reason`` and ``message``; empty where it does not."""
-        return self.container.get("state", {}).get("waiting", {})
+        return why_waiting(self.container)
 
     @property
     def ended(self) -> dict:
         """How that container, which is not up, ended the last time; empty where it did not, or was a Job's and ended well."""
-        states = (self.container.get(key, {}).get("terminated") for key in ("state", "lastState"))
-        ended = next(filter(None, states), {})
-        well = self.container.get("ready") or self.workload is self.job and ended.get("exitCode") == 0
-        return {} if well else ended
+        last = last_end(self.container)
+        well = self.container.get("ready") or self.workload is self.job and last.get("exitCode") == 0
+        return {} if well else last
 
     @property
     def last_words(self) -> str:
@@ -135,6 +134,17 @@ def condition(obj: dict, sort: str, status: str) -> dict:
     """An object's condition of a sort, if it has this status; else empty."""
     conditions = obj.get("status", {}).get("conditions", ())
     return next((entry for entry in conditions if entry["type"] == sort and entry["status"] == status), {})
+
+
+def why_waiting(container: dict) -> dict:
+    """Why a container of this state waits, as ``reason`` and ``message``; empty where it does not."""
+    return container.get("state", {}).get("waiting", {})
+
+
+def last_end(container: dict) -> dict:
+    """How a container of this state ended the last time; empty where it did not."""
+    states = (container.get(key, {}).get("terminated") for key in ("state", "lastState"))
+    return next(filter(None, states), {})
 
 
 def untolerated(node: dict, tolerations: Iterable[dict]) -> list[str]:

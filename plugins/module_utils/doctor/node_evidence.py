@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
-from .evidence import GPU, condition
+from .evidence import GPU, condition, last_end, why_waiting
 
 NAMESPACE = "nvidia"
 # Seconds until the API server knows from the kubelet, which tells it every 10 s, what a plugin said at its start.
@@ -111,13 +111,12 @@ class NodeEvidence(NamedTuple):
     @property
     def waiting(self) -> dict:
         """Why that container waits, as ``reason`` and ``message``; empty where it does not."""
-        return self.container.get("state", {}).get("waiting", {})
+        return why_waiting(self.container)
 
     @property
     def ended(self) -> dict:
         """How that container ended the last time; empty where it did not."""
-        states = (self.container.get(key, {}).get("terminated") for key in ("state", "lastState"))
-        return next(filter(None, states), {})
+        return last_end(self.container)
 
     @property
     def lines(self) -> list[str]:

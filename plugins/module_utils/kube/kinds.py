@@ -73,7 +73,6 @@ KINDS = (
     Kind("apps/v1", "StatefulSet", "statefulsets"),
     Kind("apps/v1", "Deployment", "deployments", owned=True),
     Kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
-    Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors"),
     Kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
 )
 # Read, never written.
