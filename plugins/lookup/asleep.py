@@ -32,32 +32,20 @@ _raw:
   elements: str
 """
 
-import os
-
-from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.platform import read_record
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.lookup import ask
 
 
 class LookupModule(LookupBase):
     """The lookup selfhosted.llm.asleep."""
 
     def run(self, terms, variables=None, **kwargs):
-        try:
-            return [_asleep(os.path.expanduser(path)) for path in terms]
-        except UserError as error:
-            raise AnsibleLookupError(str(error)) from None
+        return [ask(path, _asleep, "") for path in terms]
 
 
-def _asleep(kubeconfig: str) -> str:
-    if not os.path.exists(kubeconfig):
-        return ""
-    kube = Kube(kubeconfig)
-    try:
-        record = read_record(kube)
-    finally:
-        kube.close()
+def _asleep(kube: Kube) -> str:
+    record = read_record(kube)
     return record.asleep if record else ""

@@ -35,16 +35,13 @@ _raw:
   elements: str
 """
 
-import os
-
-from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.gpu import POOL_LABEL
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.kinds import BY_NAME, NODE
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.nodes import other_device_plugin
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.lookup import ask
 
 
 class LookupModule(LookupBase):
@@ -52,19 +49,10 @@ class LookupModule(LookupBase):
 
     def run(self, terms, variables=None, **kwargs):
         path, pools = terms
-        try:
-            return [_found(os.path.expanduser(path), [pool["name"] for pool in pools])]
-        except UserError as error:
-            raise AnsibleLookupError(str(error)) from None
+        return [ask(path, lambda kube: _found(kube, [pool["name"] for pool in pools]), "")]
 
 
-def _found(kubeconfig: str, pools: list[str]) -> str:
-    if not os.path.exists(kubeconfig):
-        return ""
-    kube = Kube(kubeconfig)
-    try:
-        plugins = kube.request("GET", BY_NAME["DaemonSet"].path())["items"]
-        nodes = kube.request("GET", NODE.path(), query={"labelSelector": f"{POOL_LABEL} in ({','.join(pools)})"})["items"] if pools else []
-    finally:
-        kube.close()
+def _found(kube: Kube, pools: list[str]) -> str:
+    plugins = kube.request("GET", BY_NAME["DaemonSet"].path())["items"]
+    nodes = kube.request("GET", NODE.path(), query={"labelSelector": f"{POOL_LABEL} in ({','.join(pools)})"})["items"] if pools else []
     return other_device_plugin(plugins, nodes)

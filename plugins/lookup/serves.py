@@ -36,30 +36,17 @@ _raw:
   elements: bool
 """
 
-import os
-
-from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.selfhosted.llm.plugins.module_utils.errors import UserError
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import Kube, KubeError
+from ansible_collections.selfhosted.llm.plugins.plugin_utils.lookup import ask
 
 
 class LookupModule(LookupBase):
     """The lookup selfhosted.llm.serves."""
 
     def run(self, terms, variables=None, **kwargs):
-        kubeconfig = os.path.expanduser(kwargs["kubeconfig"])
-        if not os.path.exists(kubeconfig):
-            return [False for _version in terms]
-        try:
-            kube = Kube(kubeconfig)
-            try:
-                return [_serves(kube, version) for version in terms]
-            finally:
-                kube.close()
-        except UserError as error:
-            raise AnsibleLookupError(str(error)) from None
+        return ask(kwargs["kubeconfig"], lambda kube: [_serves(kube, version) for version in terms], [False for _version in terms])
 
 
 def _serves(kube: Kube, version: str) -> bool:

@@ -7,6 +7,7 @@ from ansible.errors import AnsibleLookupError
 
 from ansible_collections.selfhosted.llm.plugins.lookup import serves
 from ansible_collections.selfhosted.llm.plugins.module_utils.kube.client import KubeError
+from ansible_collections.selfhosted.llm.plugins.plugin_utils import lookup
 
 
 class Cluster:
@@ -25,7 +26,7 @@ class Cluster:
 
 @pytest.fixture
 def ask(monkeypatch, tmp_path):
-    monkeypatch.setattr(serves, "Kube", Cluster)
+    monkeypatch.setattr(lookup, "Kube", Cluster)
     (tmp_path / "kubeconfig").touch()
     return lambda *versions, kubeconfig="kubeconfig": serves.LookupModule().run(versions, {}, kubeconfig=str(tmp_path / kubeconfig))
 
